@@ -1,0 +1,279 @@
+"""Online DDL on the desk's three tables: what they lack for holding DXY bars, and what cannot be served.
+
+Used by `schema.upgrade` on a database without legacy DXY rows, and by the migration's prepare on one that has them.
+Every step is short, runs in its own transaction under `lock_timeout` with retries, and is skipped when already true.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from dxy_pipeline.db.shape import BARS, DERIVED, KEY, REGISTRY, Check, Database, Table
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.sql import load
+
+WANTED_COLUMNS: dict[str, dict[str, str]] = {
+    BARS: {
+        "raw": "jsonb DEFAULT '{}'",
+        "created_at": "timestamptz DEFAULT now()",
+        "updated_at": "timestamptz DEFAULT now()",
+    },
+    DERIVED: {
+        "source": "text DEFAULT 'agg'",
+        "source_timeframe": "text",
+        "source_candles": "integer",
+        "expected_candles": "integer",
+        "quality_score": "integer",
+        "derivation_version": "integer NOT NULL DEFAULT 1",
+        "ingested_at": "timestamptz DEFAULT now()",
+        "raw": "jsonb DEFAULT '{}'",
+        "deleted_at": "timestamptz",
+        "created_at": "timestamptz DEFAULT now()",
+        "updated_at": "timestamptz DEFAULT now()",
+    },
+    REGISTRY: {"description": "text", "metadata": "jsonb NOT NULL DEFAULT '{}'"},
+}
+_PRICES = ("open", "high", "low", "close")
+_BAR_COLUMNS = (*KEY, *_PRICES, "vol", "vwap", "trade_count", "is_partial", "source", "ingested_at")
+_NEEDED: dict[str, tuple[str, ...]] = {
+    BARS: _BAR_COLUMNS,
+    DERIVED: (*KEY, *_PRICES, "vol", "vwap", "trade_count", "is_partial"),
+    REGISTRY: ("canonical_symbol",),
+}
+# What our rows put into columns that a CHECK may read.
+_SAMPLE: dict[str, dict[str, str]] = {
+    BARS: {"canonical_symbol": "'DXY'", "timeframe": "'1m'", "source": "'synthetic'", "is_partial": "false"},
+    DERIVED: {
+        "canonical_symbol": "'DXY'",
+        "timeframe": "'5m'",
+        "source": "'agg'",
+        "is_partial": "false",
+        "source_timeframe": "'1m'",
+        "source_candles": "5",
+        "expected_candles": "5",
+        "quality_score": "2",
+        "derivation_version": "1",
+    },
+}
+_SAMPLE_ANY = {
+    "open": "100",
+    "high": "100",
+    "low": "100",
+    "close": "100",
+    "vol": "0",
+    "trade_count": "0",
+    "ts_utc": "now()",
+    "ingested_at": "now()",
+    "created_at": "now()",
+    "updated_at": "now()",
+    "raw": "'{}'",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: what it does, the statement, the lock it takes and how long it holds it."""
+
+    title: str
+    statement: sql.Composable
+    lock: str
+    concurrent: bool = False
+
+
+def refusals(conn: psycopg.Connection, db: Database) -> list[str]:
+    """Why this database cannot be served, each with the column or constraint by name; empty when it can."""
+    found: list[str] = []
+    for name, needed in _NEEDED.items():
+        table = db.tables.get(name)
+        if table is None:
+            found.append(f"table public.{name} is missing while others of the three exist")
+            continue
+        found += [f"public.{name} is not an ordinary table (relkind {table.kind})"] if table.kind != "r" else []
+        found += [f"public.{name} lacks the column {column}" for column in needed if column not in table.columns]
+        found += _unfit_columns(table)
+    if not found:
+        found += [f"public.{t.name}: {reason}" for t in db.tables.values() for reason in _unfit_checks(conn, t)]
+        found += _unfit_keys(conn, db)
+    return found
+
+
+def steps(conn: psycopg.Connection, db: Database) -> list[Step]:
+    """The steps that are still to do, in order. Reads only."""
+    return [*_column_steps(db), *_check_steps(conn, db), *_index_steps(db), *_trigger_steps(conn, db)]
+
+
+def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None] = lambda _: None) -> None:
+    """Run the steps on an autocommit connection; each waits at most 2 s for its lock and is tried ten times.
+
+    Raises UserError when a lock never comes; what is done so far stays and the next call goes on from there.
+    """
+    for step in todo:
+        note(step.title)
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(psycopg.errors.LockNotAvailable),
+                stop=stop_after_attempt(10),
+                wait=wait_exponential(0.2, max=5),
+                reraise=True,
+            ):
+                with attempt:
+                    _run(conn, step)
+        except psycopg.errors.LockNotAvailable as error:
+            raise UserError(
+                f"could not get the lock for: {step.title}",
+                hint="another session holds the table; find it in pg_stat_activity, then run the same command again",
+            ) from error
+
+
+def _run(conn: psycopg.Connection, step: Step) -> None:
+    if step.concurrent:
+        conn.execute("SET lock_timeout = '60s'")
+        conn.execute(step.statement)
+        conn.execute("RESET lock_timeout")
+        return
+    with conn.transaction():
+        conn.execute("SET LOCAL lock_timeout = '2s'")
+        conn.execute(step.statement)
+
+
+def _unfit_columns(table: Table) -> Iterator[str]:
+    for name in _PRICES:
+        column = table.columns.get(name)
+        if column is None or column.type in {"double precision", "numeric"}:
+            continue
+        scale = column.type.removeprefix("numeric(").rstrip(")").split(",")
+        if not column.type.startswith("numeric(") or len(scale) < 2 or int(scale[1]) < 8:
+            yield f"public.{table.name}.{name} is {column.type}; needed: double precision or numeric with 8 decimals"
+    filled = {*_BAR_COLUMNS, *WANTED_COLUMNS[table.name], "id"}
+    if table.name != REGISTRY:
+        for column in table.columns.values():
+            if column.not_null and not column.has_default and column.name not in filled:
+                yield f"public.{table.name}.{column.name} is NOT NULL without a default and nothing of ours fills it"
+
+
+def _accepts(conn: psycopg.Connection, table: Table, check: Check) -> bool:
+    """Would a row of ours pass this CHECK? Evaluated by the server on a sample row."""
+    sample = _SAMPLE[table.name] | _SAMPLE_ANY
+    fields = sql.SQL(", ").join(
+        sql.SQL("{}::{} AS {}").format(
+            sql.SQL(sample.get(c.name, "NULL")),  # ty: ignore[invalid-argument-type] - a constant of this module
+            sql.SQL(c.type),  # ty: ignore[invalid-argument-type] - spelled by the server's catalog
+            sql.Identifier(c.name),
+        )
+        for c in table.columns.values()
+    )
+    query = sql.SQL("SELECT ({}) IS NOT FALSE FROM (SELECT {}) AS sample").format(
+        sql.SQL(check.expression),
+        fields,  # ty: ignore[invalid-argument-type] - spelled by the server's catalog
+    )
+    row = conn.execute(query).fetchone()
+    return bool(row and next(iter(row if isinstance(row, tuple) else row.values())))
+
+
+def _narrow_source_checks(conn: psycopg.Connection, table: Table) -> list[Check]:
+    return [c for c in table.checks if c.columns == ("source",) and not _accepts(conn, table, c)]
+
+
+def _unfit_checks(conn: psycopg.Connection, table: Table) -> Iterator[str]:
+    if table.name not in _SAMPLE:
+        return
+    for check in table.checks:
+        if table.name == BARS and check.columns == ("source",):
+            continue
+        if not _accepts(conn, table, check):
+            yield f"the CHECK {check.name} refuses our rows: {check.expression}"
+
+
+def _unfit_keys(conn: psycopg.Connection, db: Database) -> Iterator[str]:
+    bars = db.tables[BARS]
+    if bars.key_index() is None:
+        for index in bars.indexes:
+            if index.name == "data_bars_unique_idx" and (index.valid or index.columns != KEY):
+                yield f"the index data_bars_unique_idx is not what its name says: {index.definition}"
+        if conn.execute(load("queries/has_duplicate_keys")).fetchone():
+            yield "public.data_bars holds two rows with one (canonical_symbol, timeframe, ts_utc)"
+    if db.tables[DERIVED].key_index(active_only=True) is None:
+        yield "public.derived_data_bars has no valid unique index on its key (whole, or where deleted_at IS NULL)"
+
+
+def _column_steps(db: Database) -> Iterator[Step]:
+    for name, wanted in WANTED_COLUMNS.items():
+        missing = [c for c in wanted if c not in db.tables[name].columns]
+        if missing:
+            adds = sql.SQL(", ").join(
+                sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
+                    sql.Identifier(c),
+                    sql.SQL(wanted[c]),  # ty: ignore[invalid-argument-type] - constants above
+                )
+                for c in missing
+            )
+            yield Step(
+                f"add {', '.join(missing)} to {name}",
+                sql.SQL("ALTER TABLE public.{} {}").format(sql.Identifier(name), adds),
+                "ACCESS EXCLUSIVE for an instant (no rewrite: constant defaults)",
+            )
+
+
+def _check_steps(conn: psycopg.Connection, db: Database) -> Iterator[Step]:
+    table = sql.Identifier("public", BARS)
+    for check in _narrow_source_checks(conn, db.tables[BARS]):
+        name = sql.Identifier(check.name)
+        yield Step(
+            f"widen the CHECK {check.name} by 'synthetic'",
+            sql.SQL(
+                "ALTER TABLE {} DROP CONSTRAINT {}, ADD CONSTRAINT {} CHECK ({} OR source = 'synthetic') NOT VALID"
+            ).format(
+                table,
+                name,
+                name,
+                sql.SQL(check.expression),  # ty: ignore[invalid-argument-type] - from the catalog
+            ),
+            "ACCESS EXCLUSIVE for an instant",
+        )
+        yield _validate_step(check.name)
+    for check in db.tables[BARS].checks:
+        if check.columns == ("source",) and not check.validated and "'synthetic'" in check.expression:
+            yield _validate_step(check.name)
+
+
+def _validate_step(name: str) -> Step:
+    return Step(
+        f"validate the CHECK {name}",
+        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(sql.Identifier("public", BARS), sql.Identifier(name)),
+        "SHARE UPDATE EXCLUSIVE while it reads the table; reads and writes go on",
+    )
+
+
+def _index_steps(db: Database) -> Iterator[Step]:
+    bars = db.tables[BARS]
+    if bars.key_index() is not None:
+        return
+    if any(index.name == "data_bars_unique_idx" for index in bars.indexes):
+        yield Step(
+            "drop the invalid index data_bars_unique_idx",
+            sql.SQL("DROP INDEX CONCURRENTLY public.data_bars_unique_idx"),
+            "SHARE UPDATE EXCLUSIVE; reads and writes go on",
+            concurrent=True,
+        )
+    yield Step(
+        "build the unique index data_bars_unique_idx",
+        sql.SQL(
+            "CREATE UNIQUE INDEX CONCURRENTLY data_bars_unique_idx"
+            " ON public.data_bars (canonical_symbol, timeframe, ts_utc)"
+        ),
+        "SHARE UPDATE EXCLUSIVE while it reads the table; reads and writes go on",
+        concurrent=True,
+    )
+
+
+def _trigger_steps(conn: psycopg.Connection, db: Database) -> Iterator[Step]:
+    if db.has_own_schema and conn.execute(load("queries/has_touch_triggers")).fetchone():
+        return
+    yield Step(
+        "log touched minutes by triggers on data_bars",
+        sql.SQL(load("schema/touch_triggers")),
+        "SHARE ROW EXCLUSIVE for an instant; readers are not held up",
+    )

@@ -1,0 +1,164 @@
+-- Derives DXY 1m bars of [p_from_utc, p_to_utc) from the six FX pairs' 1m closes and makes data_bars hold exactly them.
+--
+-- A minute has a bar when all six pairs have one there with a finite close > 0: all six or nothing, no carry-forward.
+-- open = high = low = close: the true high and low of the index cannot be recovered from component bars (EURUSD and
+-- GBPUSD enter inverted, so the "highs" of all six give less than their "lows").
+-- Writes only what differs, so a second call changes nothing; a minute that lost an input loses its bar, unless the bar
+-- was migrated (its inputs may never have been stored). Replaced images go to dxy.bar_revision.
+--
+-- Returns the envelope {success, inserted, updated, deleted, skipped_incomplete, derivation_version, timestamp_range};
+-- {success: false, error, inserted: 0, updated: 0, deleted: 0, skipped_incomplete: 0} for bad arguments or bad data, with
+-- nothing written. What a caller should retry or report (SQLSTATE 40, 53, 55, 57, 58, XX) is raised.
+CREATE OR REPLACE FUNCTION public.calc_dxy_range_1m(
+    p_from_utc timestamptz,
+    p_to_utc timestamptz,
+    p_derivation_version integer DEFAULT 1
+)
+RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET plan_cache_mode = force_custom_plan
+SET work_mem = '128MB'
+SET jit = off
+AS $$
+DECLARE
+    v_inserted bigint;
+    v_updated bigint := 0;
+    v_deleted bigint := 0;
+    v_skipped bigint;
+    v_to_insert bigint;
+    v_keys timestamptz[];
+    v_prices numeric[];
+    v_gone timestamptz[];
+    v_wrong text;
+    v_raw jsonb := jsonb_build_object(
+        'kind', 'dxy', 'derivation_version', p_derivation_version,
+        'components', jsonb_build_array(${component_list}), 'formula_base', ${formula_base});
+    v_limits jsonb := (SELECT s.value FROM dxy.setting AS s WHERE s.key = 'hard_limits');
+    v_low numeric := (v_limits ->> 'low')::numeric;
+    v_high numeric := (v_limits ->> 'high')::numeric;
+BEGIN
+    PERFORM dxy.check_range(p_from_utc, p_to_utc);
+    IF p_derivation_version IS NULL OR p_derivation_version < 1 THEN
+        RAISE EXCEPTION 'Invalid derivation version: %', p_derivation_version;
+    END IF;
+    PERFORM dxy.assert_target_writable(p_from_utc);
+    PERFORM dxy.lock_days(p_from_utc, p_to_utc);
+
+    -- One scan pivots the six pairs (hash aggregate: half the time of six merge joins, and no plan depends on
+    -- statistics); a full join with what is stored leaves the rows that differ. The price is computed once, materialized.
+    WITH minutes AS MATERIALIZED (
+        SELECT m.ts_utc, round(dxy.index_price(${pivot_columns})::numeric, 8) AS price
+        FROM (
+            SELECT b.ts_utc,
+                ${pivot_closes}
+            FROM (
+                SELECT d.ts_utc, d.canonical_symbol,
+                    CASE WHEN d.close > 0 AND d.close < 'Infinity' THEN d.close::double precision END AS close
+                FROM public.data_bars AS d
+                WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m'
+                    AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
+            ) AS b
+            GROUP BY b.ts_utc
+        ) AS m
+    ),
+    stored AS (
+        SELECT d.ts_utc, d.open, d.high, d.low, d.close, d.vol, d.vwap, d.trade_count, d.is_partial, d.source, d.raw,
+            d.raw ? 'migrated_from' AS is_migrated
+        FROM public.data_bars AS d
+        WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
+    ),
+    difference AS MATERIALIZED (
+        SELECT coalesce(w.ts_utc, s.ts_utc) AS ts_utc, w.price, s.ts_utc IS NULL AS is_new
+        FROM (SELECT m.ts_utc, m.price FROM minutes AS m WHERE m.price IS NOT NULL) AS w
+        FULL JOIN stored AS s ON s.ts_utc = w.ts_utc
+        WHERE CASE
+            WHEN s.ts_utc IS NULL THEN true
+            WHEN w.ts_utc IS NULL THEN NOT s.is_migrated
+            WHEN s.is_migrated AND abs(s.close::numeric - w.price) <= 0.00000001 THEN false
+            ELSE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source, s.raw)
+                IS DISTINCT FROM (w.price, w.price, w.price, w.price, 0, NULL, 0, false, 'synthetic', v_raw)
+        END
+    ),
+    inserted AS (
+        INSERT INTO public.data_bars (
+            canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count, is_partial, source,
+            ingested_at, raw, created_at, updated_at)
+        SELECT 'DXY', '1m', f.ts_utc, f.price, f.price, f.price, f.price, 0, NULL, 0, false, 'synthetic',
+            now(), v_raw, now(), now()
+        FROM difference AS f
+        WHERE f.is_new
+        ORDER BY f.ts_utc
+        RETURNING ts_utc
+    ),
+    outside AS (
+        SELECT m.ts_utc, m.price FROM minutes AS m
+        WHERE m.price IS NOT NULL AND (m.price < v_low OR m.price > v_high)
+        ORDER BY m.ts_utc LIMIT 3
+    )
+    SELECT
+        (SELECT count(*) FROM inserted),
+        (SELECT count(*) FROM difference AS f WHERE f.is_new),
+        (SELECT count(*) FROM minutes AS m WHERE m.price IS NULL),
+        (SELECT array_agg(f.ts_utc ORDER BY f.ts_utc) FROM difference AS f WHERE NOT f.is_new AND f.price IS NOT NULL),
+        (SELECT array_agg(f.price ORDER BY f.ts_utc) FROM difference AS f WHERE NOT f.is_new AND f.price IS NOT NULL),
+        (SELECT array_agg(f.ts_utc ORDER BY f.ts_utc) FROM difference AS f WHERE f.price IS NULL),
+        (SELECT string_agg(format('%s at %s', o.price, to_char(o.ts_utc AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')), ', ')
+         FROM outside AS o)
+    INTO v_inserted, v_to_insert, v_skipped, v_keys, v_prices, v_gone, v_wrong;
+
+    IF v_wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'DXY outside the hard limits % to %: %; correct the FX bars of these minutes', v_low, v_high, v_wrong;
+    END IF;
+
+    IF v_keys IS NOT NULL THEN
+        WITH wanted AS (
+            SELECT k.ts_utc, k.price FROM unnest(v_keys, v_prices) AS k (ts_utc, price)
+        ),
+        revision AS (
+            INSERT INTO dxy.bar_revision (canonical_symbol, timeframe, ts_utc, known_from, old, new)
+            SELECT 'DXY', '1m', w.ts_utc, o.known_from, o.image,
+                o.image || jsonb_build_object('open', w.price, 'high', w.price, 'low', w.price, 'close', w.price, 'raw', v_raw)
+            FROM wanted AS w CROSS JOIN LATERAL dxy.minute_image(w.ts_utc) AS o
+        )
+        UPDATE public.data_bars AS d
+        SET open = w.price, high = w.price, low = w.price, close = w.price, vol = 0, vwap = NULL, trade_count = 0,
+            is_partial = false, source = 'synthetic', raw = v_raw, updated_at = now()
+        FROM wanted AS w
+        WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = w.ts_utc;
+        GET DIAGNOSTICS v_updated = ROW_COUNT;
+    END IF;
+
+    IF v_gone IS NOT NULL THEN
+        INSERT INTO dxy.bar_revision (canonical_symbol, timeframe, ts_utc, known_from, old, new)
+        SELECT 'DXY', '1m', k.ts_utc, o.known_from, o.image, NULL
+        FROM unnest(v_gone) AS k (ts_utc) CROSS JOIN LATERAL dxy.minute_image(k.ts_utc) AS o;
+        DELETE FROM public.data_bars AS d
+        WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = ANY (v_gone);
+        GET DIAGNOSTICS v_deleted = ROW_COUNT;
+    END IF;
+
+    -- Somebody's trigger or rule may have swallowed rows: what was meant and what was written must be the same number.
+    IF (v_inserted, v_updated, v_deleted)
+        IS DISTINCT FROM (v_to_insert, coalesce(cardinality(v_keys), 0)::bigint, coalesce(cardinality(v_gone), 0)::bigint) THEN
+        RAISE EXCEPTION 'count-match failed: % of % rows inserted, % of % updated, % of % deleted', v_inserted, v_to_insert,
+            v_updated, coalesce(cardinality(v_keys), 0), v_deleted, coalesce(cardinality(v_gone), 0);
+    END IF;
+
+    RETURN jsonb_build_object(
+        'success', true, 'inserted', v_inserted, 'updated', v_updated, 'deleted', v_deleted,
+        'skipped_incomplete', v_skipped, 'derivation_version', p_derivation_version,
+        'timestamp_range', jsonb_build_object('from', p_from_utc, 'to', p_to_utc));
+EXCEPTION WHEN OTHERS THEN
+    IF SQLSTATE = '23505' THEN
+        RAISE EXCEPTION 'another writer inserted the same DXY minute meanwhile; call again' USING ERRCODE = '40001';
+    END IF;
+    IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX') THEN
+        RAISE;
+    END IF;
+    RAISE WARNING 'calc_dxy_range_1m failed: %', SQLERRM;
+    RETURN jsonb_build_object(
+        'success', false, 'error', SQLERRM, 'inserted', 0, 'updated', 0, 'deleted', 0, 'skipped_incomplete', 0);
+END;
+$$;

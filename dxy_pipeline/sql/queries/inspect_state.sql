@@ -1,0 +1,1 @@
+SELECT c.state FROM dxy.migration_control AS c;

@@ -1,0 +1,72 @@
+-- The project's own objects. Nothing here touches a table of the desk.
+CREATE TABLE dxy.setting (
+    key        text PRIMARY KEY,
+    value      jsonb NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.setting IS 'Settings that SQL needs: hard_limits, settle_seconds, origin';
+INSERT INTO dxy.setting (key, value) VALUES
+    ('hard_limits', '{"low": 50, "high": 200}'),
+    ('settle_seconds', '90');
+
+CREATE TABLE dxy.function_digest (
+    name        text PRIMARY KEY,
+    sha256      text NOT NULL,
+    deployed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.function_digest IS 'Which text of each SQL file is deployed, so that an upgrade replaces only what changed';
+
+CREATE TABLE dxy.fx_session (
+    opens_at  timestamptz PRIMARY KEY,
+    closes_at timestamptz NOT NULL,
+    CHECK (opens_at < closes_at)
+);
+COMMENT ON TABLE dxy.fx_session IS 'Open FX market time, half-open UTC intervals, written from core/fx_week.py';
+
+CREATE TABLE dxy.touched_range (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target     text NOT NULL CHECK (target IN ('1m', '5m', '1h')),
+    day        date NOT NULL,
+    first_ts   timestamptz NOT NULL,
+    last_ts    timestamptz NOT NULL,
+    minutes    integer NOT NULL,
+    touched_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX touched_range_day_idx ON dxy.touched_range (target, day);
+COMMENT ON TABLE dxy.touched_range IS
+    'Minutes whose inputs changed, one row per statement, UTC day and target timeframe. The write that re-derives a day '
+    'deletes the rows it saw in its own transaction, so a change that commits late leaves its row behind';
+
+CREATE TABLE dxy.rejected_bar (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rejected_at      timestamptz NOT NULL DEFAULT now(),
+    source_name      text NOT NULL,
+    location         text NOT NULL,
+    canonical_symbol text,
+    ts_text          text,
+    reason           text NOT NULL,
+    payload          jsonb NOT NULL
+);
+COMMENT ON TABLE dxy.rejected_bar IS 'Input rows that were refused, each with its reason and where it came from';
+
+CREATE TABLE dxy.bar_revision (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    canonical_symbol text NOT NULL,
+    timeframe        text NOT NULL,
+    ts_utc           timestamptz NOT NULL,
+    known_from       timestamptz NOT NULL,
+    known_until      timestamptz NOT NULL DEFAULT now(),
+    old              jsonb NOT NULL,
+    new              jsonb
+);
+CREATE INDEX bar_revision_key_idx ON dxy.bar_revision (canonical_symbol, timeframe, ts_utc, known_until);
+COMMENT ON TABLE dxy.bar_revision IS
+    'Append-only: the image a derived bar had from known_from until known_until, and what replaced it (NULL: retracted)';
+
+CREATE TABLE dxy.migration_control (
+    only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    state      text NOT NULL CHECK (state IN (
+        'none', 'legacy', 'prepared', 'dual_write', 'verified', 'cut_over', 'retired', 'rolled_back')),
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.migration_control IS 'Where the move of DXY 1m from derived_data_bars to data_bars stands; none: nothing to move';
