@@ -1,0 +1,134 @@
+"""The server's main process: is it ours and alive, launch it, end it, and say why it failed.
+
+A `postmaster.pid` proves nothing: after a crash or a reboot its pid may be gone, a zombie or another program, another
+cluster's server included. A process counts as ours when it runs as the account and works in the cluster's directory.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+from dxy_pipeline.db.embedded_account import Account
+from dxy_pipeline.errors import UserError
+
+_children: Final[dict[Path, "subprocess.Popen[bytes]"]] = {}  # what this process started: reaped, not left as zombies
+_NOISE: Final = re.compile(
+    r"^(?:\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] )?(?P<level>FATAL|PANIC|ERROR|initdb: error):\s*(?P<text>.*)$"
+)
+
+
+class Postmaster:
+    """The main process of the cluster in `cluster`, which runs as user `uid`."""
+
+    def __init__(self, cluster: Path, uid: int) -> None:
+        self.cluster = cluster
+        self.uid = uid
+
+    @property
+    def pid_file(self) -> Path:
+        """PostgreSQL's own lock file; its first line is the process id."""
+        return self.cluster / "postmaster.pid"
+
+    def process(self) -> psutil.Process | None:
+        """Return the living main process, or None."""
+        try:
+            pid = int(self.pid_file.read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        self._child_lives()
+        try:
+            process = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            return None
+        return process if self._is_ours(process) else None
+
+    def alive(self) -> bool:
+        """Whether the main process lives: the one in the pid file, or one just launched that has not written it yet."""
+        return self._child_lives() or self.process() is not None
+
+    def launch(self, command: list[str], log: IO[bytes], account: Account) -> None:
+        """Start the main process in a session of its own: neither Ctrl-C nor the starter's death reaches it."""
+        _children[self.cluster] = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **account.run_as()
+        )
+
+    def clear(self, socket_dir: Path, progress: Callable[[str], None], *, limit: float = 60.0) -> None:
+        """Remove what a killed server left: its pid file, its sockets, sessions that still work for it."""
+        if not self.pid_file.exists():
+            return
+        self._end_orphans(progress, limit)
+        for leftover in (self.pid_file, *socket_dir.glob(".s.PGSQL.*")):
+            leftover.unlink(missing_ok=True)
+
+    def stop(self, limit: float, progress: Callable[[str], None]) -> bool:
+        """Ask for a fast shutdown and wait; after `limit` seconds for an immediate one. Returns whether it ran."""
+        process = self.process()
+        if process is None:
+            return False
+        for kind, patience in ((signal.SIGINT, limit), (signal.SIGQUIT, 30.0)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(kind)
+            begun = said = time.monotonic()
+            while time.monotonic() - begun < patience:
+                if self.process() is None:
+                    return True
+                if time.monotonic() - said > 3:
+                    said = time.monotonic()
+                    progress(f"the server is writing its last checkpoint ({said - begun:.0f} s)")
+                time.sleep(0.02)
+        raise UserError(
+            f"the server (process {process.pid}) does not stop", hint=f"see the log in {self.cluster / 'log'}"
+        )
+
+    def _child_lives(self) -> bool:
+        child = _children.get(self.cluster)
+        if child is not None and child.poll() is not None:  # poll() reaps it
+            del _children[self.cluster]
+            child = None
+        return child is not None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE or process.uids().effective != self.uid:
+                return False
+            try:
+                return Path(process.cwd()) == Path(os.path.realpath(self.cluster))
+            except psutil.AccessDenied:
+                return process.name().startswith("postgres")
+        except psutil.NoSuchProcess:
+            return False
+
+    def _end_orphans(self, progress: Callable[[str], None], limit: float) -> None:
+        """End the sessions of a killed main process: a new one refuses to start while they use the shared memory."""
+        begun = time.monotonic()
+        while orphans := [p for p in psutil.process_iter() if self._is_ours(p)]:
+            age = time.monotonic() - begun
+            if age > limit:
+                raise UserError(
+                    f"process {orphans[0].pid} of the killed server still runs", hint="end it and try again"
+                )
+            if age > 1:  # idle ones notice by themselves
+                progress(f"ending {len(orphans)} process(es) of a killed server")
+                for orphan in orphans:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        orphan.send_signal(signal.SIGTERM if age < 10 else signal.SIGQUIT)
+            time.sleep(0.2)
+
+
+def failure(what: str, messages: str, where: Path, log: Path | None = None) -> UserError:
+    """Return a UserError of one line from PostgreSQL's messages, the most telling of them last."""
+    hint = f"see {log}" if log else f"is {where} writable, and a normal file system?"
+    if "No space left on device" in messages or "Disk quota exceeded" in messages or "File too large" in messages:
+        return UserError(f"{what}: the disk is full", hint=f"free space for {where} and try again; nothing was lost")
+    found = [match for line in messages.splitlines() if (match := _NOISE.match(line.strip()))]
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
+    reason = found[-1]["text"] if found else (lines or ["no message"])[-1]
+    return UserError(f"{what}: {reason}", hint=hint)

@@ -1,0 +1,173 @@
+"""Connections to the market database: the only place that opens one.
+
+Belongs here: what every session must have (a name, UTC, a load budget) and the words for a database's refusals.
+Does not belong here: SQL on our tables, schema, starting a server.
+
+Directly connected, the settings travel in the start packet (`options`), so they hold from the first statement.
+Behind a transaction pooler a session-wide SET would leak into other clients' work, and a named prepared statement may
+meet another server process. There only application_name travels in the start packet, statements are not prepared, and
+`conn.transaction()` sets time zone and budget for its own transaction alone.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection, conninfo
+from psycopg_pool import ConnectionPool
+
+from dxy_pipeline.db.refusals import explain
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.settings import Settings, redact
+
+APPLICATION = "dxy_pipeline"
+CONNECT_TIMEOUT_S = 10
+
+
+class PoolerConnection(Connection[Any]):
+    """A connection through a transaction pooler: session settings are made anew, locally, in each transaction."""
+
+    local_settings: dict[str, str]
+
+    @contextmanager
+    def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> Iterator[psycopg.Transaction]:
+        """As psycopg's, and the outermost one starts by setting time zone and timeouts for itself only."""
+        outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if outermost:
+                for name, value in self.local_settings.items():
+                    self.execute("select set_config(%s, %s, true)", (name, value))
+            yield transaction
+
+
+def connect(
+    url: str,
+    *,
+    application_name: str,
+    autocommit: bool = False,
+    read_only: bool = False,
+    statement_timeout: float | None = None,
+    lock_timeout: float | None = None,
+    idle_in_transaction_timeout: float | None = None,
+    pooler: bool | None = None,
+) -> Connection[Any]:
+    """Open one connection, time zone UTC, named `dxy_pipeline:<application_name>`.
+
+    Timeouts are seconds (0 is none); what is not given comes from the settings. `pooler` None: judged by the settings.
+    Raises UserError for a URL that cannot be read, psycopg.OperationalError when the server cannot be reached
+    (`user_errors()` puts that into words).
+    """
+    parameters, local = _parameters(
+        url, application_name, read_only, (statement_timeout, lock_timeout, idle_in_transaction_timeout), pooler
+    )
+    if local is None:
+        conn: Connection[Any] = Connection.connect(**parameters, autocommit=autocommit)
+    else:
+        conn = PoolerConnection.connect(**parameters, autocommit=autocommit)
+    _prepare(read_only, local)(conn)
+    return conn
+
+
+def pool(
+    url: str,
+    *,
+    application_name: str,
+    min_size: int = 1,
+    max_size: int = 4,
+    autocommit: bool = False,
+    read_only: bool = False,
+    statement_timeout: float | None = None,
+    lock_timeout: float | None = None,
+    idle_in_transaction_timeout: float | None = None,
+    pooler: bool | None = None,
+    wait: float = 30.0,
+) -> ConnectionPool[Connection[Any]]:
+    """A small pool of such connections, not yet open: use it as `with pool(…) as p, p.connection() as conn:`.
+
+    `wait` is how many seconds `p.connection()` waits for a connection before it raises psycopg_pool.PoolTimeout.
+    """
+    parameters, local = _parameters(
+        url, application_name, read_only, (statement_timeout, lock_timeout, idle_in_transaction_timeout), pooler
+    )
+    return ConnectionPool(
+        kwargs={**parameters, "autocommit": autocommit},
+        connection_class=Connection if local is None else PoolerConnection,
+        configure=_prepare(read_only, local),
+        check=ConnectionPool.check_connection,
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        timeout=wait,
+        name=f"{APPLICATION}:{application_name}",
+    )
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn the database errors that a user can mend into UserError with one line and a hint; let the others pass."""
+    try:
+        yield
+    except psycopg.Error as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def read_url(url: str) -> dict[str, Any]:
+    """Return the parts of a PostgreSQL URL or keyword string; `postgresql+driver://` is read as `postgresql://`.
+
+    Raises UserError, which never quotes the text: a URL that cannot be read may hold a password anywhere.
+    """
+    scheme, separator, rest = url.partition("://")
+    plain = f"{scheme.partition('+')[0]}{separator}{rest}"
+    try:
+        parts = conninfo.conninfo_to_dict(plain)
+    except (psycopg.ProgrammingError, UnicodeError) as error:
+        raise UserError(
+            "the database URL cannot be read",
+            hint="it looks like postgresql://user:password@host:5432/dbname; write special characters as %XX",
+        ) from error.with_traceback(None)
+    if not parts:
+        raise UserError("the database URL is empty", hint="set DATABASE_URL, or leave it out for the embedded server")
+    return parts
+
+
+def _parameters(
+    url: str, component: str, read_only: bool, timeouts: tuple[float | None, ...], pooler: bool | None
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """Return the connection parameters and, behind a pooler, the settings for each transaction (else None)."""
+    settings = Settings.from_env()
+    defaults = (settings.statement_timeout_s, settings.lock_timeout_s, settings.idle_in_transaction_timeout_s)
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    budget = {
+        name: str(round((default if given is None else given) * 1000))
+        for name, given, default in zip(names, timeouts, defaults, strict=True)
+    }
+    parts = read_url(url)
+    parts["application_name"] = component if component.startswith(APPLICATION) else f"{APPLICATION}:{component}"
+    # A dead peer is noticed in a minute, not in the two hours of the operating system.
+    for key, value in {"connect_timeout": CONNECT_TIMEOUT_S, "keepalives_idle": 30, "keepalives_interval": 10}.items():
+        parts.setdefault(key, value)
+    if settings.behind_pooler(url) if pooler is None else pooler:
+        return {**parts, "prepare_threshold": None}, {"TimeZone": "UTC", **budget}
+    wanted = {**budget, "TimeZone": "UTC"} | ({"default_transaction_read_only": "on"} if read_only else {})
+    ours = " ".join(f"-c {name}={value}" for name, value in wanted.items())
+    parts["options"] = f"{parts.get('options', '')} {ours}".strip()
+    return parts, None
+
+
+def _prepare(read_only: bool, local: dict[str, str] | None) -> Callable[[Connection[Any]], None]:
+    def prepare(conn: Connection[Any]) -> None:
+        if read_only:
+            conn.read_only = True
+        if isinstance(conn, PoolerConnection):
+            conn.local_settings = local or {}
+
+    return prepare
+
+
+__all__ = ["APPLICATION", "connect", "pool", "read_url", "redact", "user_errors"]
