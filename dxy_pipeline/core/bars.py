@@ -63,6 +63,7 @@ class RejectReason(StrEnum):
     NAIVE_TIME = "time without a time zone"
     MISALIGNED = "time is not at the start of a minute"
     FUTURE = "time is in the future"
+    TOO_OLD = "time is before 1970"
     SYMBOL_CASE = "symbol is not in upper case"
     UNKNOWN_SYMBOL = "unknown symbol"
     MISSING = "price is missing"
@@ -123,6 +124,8 @@ def _time_fault(ts: datetime, now: datetime) -> RejectReason | None:
         return RejectReason.NAIVE_TIME
     if ts.second or ts.microsecond:
         return RejectReason.MISALIGNED
+    if ts < EPOCH:
+        return RejectReason.TOO_OLD
     return RejectReason.FUTURE if ts > now else None
 
 
@@ -173,21 +176,36 @@ def reject(bar: Bar, location: str, reason: RejectReason) -> Rejected:
     return Rejected(location, bar.symbol, bar.ts_utc.isoformat(), payload_of(bar), reason)
 
 
-def screen(located: Iterable[tuple[str, Bar]], now: datetime) -> tuple[list[Bar], list[Rejected]]:
+class SeenKeys:
+    """The keys met so far, as one bit for each minute of a pair's day: millions of them in a megabyte."""
+
+    def __init__(self) -> None:
+        self._days: dict[tuple[str, int], int] = {}
+
+    def add(self, symbol: str, ts: datetime) -> bool:
+        """Note the key of an aligned minute; return False when it was there already."""
+        day, minute = divmod(int(ts.timestamp()) // 60, 1440)
+        bits = self._days.get((symbol, day), 0)
+        self._days[symbol, day] = bits | 1 << minute
+        return not bits >> minute & 1
+
+
+def screen(
+    located: Iterable[tuple[str, Bar]], now: datetime, seen: SeenKeys | None = None
+) -> tuple[list[Bar], list[Rejected]]:
     """Split `(location, bar)` pairs into the bars that may be stored and the refused ones, both in input order.
 
-    The first bar of a key stays, a later one of the same pair and minute is refused.
+    The first sound bar of a key stays, a later one of the same pair and minute is refused. Give the same `seen` to
+    several calls to hold the rule over the batches of one file.
     """
     good: list[Bar] = []
     refused: list[Rejected] = []
-    seen: set[tuple[str, datetime]] = set()
+    seen = seen if seen is not None else SeenKeys()
     for location, bar in located:
         reason = validate(bar, now)
-        key = (bar.symbol, bar.ts_utc)
-        if reason is None and key in seen:
+        if reason is None and not seen.add(bar.symbol, bar.ts_utc):
             reason = RejectReason.DUPLICATE_KEY
         if reason is None:
-            seen.add(key)
             good.append(bar)
         else:
             refused.append(reject(bar, location, reason))
