@@ -29,6 +29,7 @@ CALENDAR_FROM, CALENDAR_TO = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1,
 # In order of use: a function comes after those it calls.
 FUNCTIONS = (
     "index_price",
+    "feed_rank",
     "lock_days",
     "check_range",
     "assert_target_writable",

@@ -6,3 +6,4 @@ GRANT DELETE ON dxy.touched_range TO dxy_writer;
 GRANT EXECUTE ON FUNCTION public.calc_dxy_range_1m(timestamptz, timestamptz, integer) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION public.calc_dxy_rollup_range(text, timestamptz, timestamptz, integer, timestamptz) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION dxy.lock_days(timestamptz, timestamptz) TO dxy_writer;
+GRANT EXECUTE ON FUNCTION dxy.feed_rank(text, jsonb) TO dxy_writer;
