@@ -14,7 +14,7 @@ from typing import Final
 
 import psutil
 import psycopg
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from dxy_pipeline.db import schema
 from dxy_pipeline.db.embedded import EmbeddedServer
@@ -71,7 +71,7 @@ class Cluster:
 
     def drop(self, url: str) -> None:
         """Drop a database, ending whatever still works in it."""
-        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        name = conninfo.conninfo_to_dict(url)["dbname"]
         self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(str(name))))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -169,7 +169,7 @@ class EmbeddedServer:
         return self.home / f"pg{self.binaries.major}.log"
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None]:
         """Hold the lock file: one starter or stopper at a time; the lock dies with its holder."""
         path, said = self.home / f"pg{self.binaries.major}.lock", False
         try:

@@ -12,14 +12,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import psutil
 
 from dxy_pipeline.db.embedded_account import Account
 from dxy_pipeline.errors import UserError
 
-_children: Final[dict[Path, "subprocess.Popen[bytes]"]] = {}  # what this process started: reaped, not left as zombies
+_children: Final[dict[Path, "subprocess.Popen[Any]"]] = {}  # what this process started: reaped, not left as zombies
 _NOISE: Final = re.compile(
     r"^(?:\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] )?(?P<level>FATAL|PANIC|ERROR|initdb: error):\s*(?P<text>.*)$"
 )

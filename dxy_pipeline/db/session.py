@@ -9,7 +9,7 @@ meet another server process. There only application_name travels in the start pa
 `conn.transaction()` sets time zone and budget for its own transaction alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ class PoolerConnection(Connection[Any]):
     @contextmanager
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
-    ) -> Iterator[psycopg.Transaction]:
+    ) -> Generator[psycopg.Transaction]:
         """As psycopg's, and the outermost one starts by setting time zone and timeouts for itself only."""
         outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as transaction:
@@ -106,7 +106,7 @@ def pool(
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors() -> Generator[None]:
     """Turn the database errors that a user can mend into UserError with one line and a hint; let the others pass."""
     try:
         yield
