@@ -72,11 +72,23 @@ class Settings:
     fx_source: str = "simulated"
     """DXY_FX_SOURCE: where FX minutes come from: simulated, files, external (another writer) or massive."""
 
+    fx_files: Path = Path()
+    """DXY_FX_FILES: absolute path pattern of the files of the source `files`. Default: `<data_dir>/fx/*`."""
+
+    fx_files_format: str = "csv"
+    """DXY_FX_FILES_FORMAT: csv, parquet, histdata, dukascopy or metatrader5."""
+
+    fx_files_clock: str = ""
+    """DXY_FX_FILES_CLOCK: the clock of their times: utc, hours from UTC, ny+7, a zone. Default: the format's own."""
+
     massive_api_key: str = field(default="", repr=False)
     """MASSIVE_API_KEY: key of the Massive market-data API."""
 
     massive_base_url: str = "https://api.massive.com"
     """DXY_MASSIVE_BASE_URL: address of the Massive API (a proxy, or a local stub in tests)."""
+
+    massive_calls_per_minute: int = 0
+    """DXY_MASSIVE_CALLS_PER_MINUTE: what the plan allows (5 on the free one, too few for live); 0 is no limit."""
 
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
     """DXY_ALERT_URLS: apprise URLs for alerts, separated by blanks."""
@@ -107,8 +119,12 @@ class Settings:
             port=_port(env),
             host=env.get("DXY_HOST", "").strip() or "127.0.0.1",
             fx_source=_choice(env, "DXY_FX_SOURCE", FX_SOURCES),
+            fx_files=_path(env, "DXY_FX_FILES") or data_dir / "fx" / "*",
+            fx_files_format=env.get("DXY_FX_FILES_FORMAT", "").strip().lower() or "csv",
+            fx_files_clock=env.get("DXY_FX_FILES_CLOCK", "").strip(),
             massive_api_key=env.get("MASSIVE_API_KEY", "").strip(),
             massive_base_url=env.get("DXY_MASSIVE_BASE_URL", "").strip() or "https://api.massive.com",
+            massive_calls_per_minute=_whole(env, "DXY_MASSIVE_CALLS_PER_MINUTE", 0),
             alert_urls=tuple(env.get("DXY_ALERT_URLS", "").split()),
             statement_timeout_s=_seconds(env, "DXY_STATEMENT_TIMEOUT_S", 60.0),
             lock_timeout_s=_seconds(env, "DXY_LOCK_TIMEOUT_S", 5.0),
@@ -177,6 +193,13 @@ def _port(env: Mapping[str, str]) -> int:
     text = env.get("DXY_PORT", "").strip() or "3000"
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise UserError(f"DXY_PORT must be a number from 1 to 65535, not {text!r}", hint="for example DXY_PORT=3000")
+    return int(text)
+
+
+def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip() or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"{name} must be a whole number, not {text!r}", hint=f"for example {name}=5")
     return int(text)
 
 

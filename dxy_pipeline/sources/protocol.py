@@ -18,27 +18,27 @@ class SourceError(UserError):
     retryable = False
 
 
-class SourceUnavailable(SourceError):  # noqa: N818 - named for the outcome
+class SourceUnavailable(SourceError):
     """No answer, a time-out or a server's own failure: the same request may work later."""
 
     retryable = True
 
 
-class SourceRateLimited(SourceError):  # noqa: N818 - named for the outcome
+class SourceRateLimited(SourceError):
     """The source said "too many calls"; the same request works after a wait."""
 
     retryable = True
 
 
-class SourceRefused(SourceError):  # noqa: N818 - named for the outcome
+class SourceRefused(SourceError):
     """The key is wrong, or the plan does not include what was asked."""
 
 
-class SourceNotFound(SourceError):  # noqa: N818 - named for the outcome
+class SourceNotFound(SourceError):
     """The source does not know the symbol or the address."""
 
 
-class SourceBroken(SourceError):  # noqa: N818 - named for the outcome
+class SourceBroken(SourceError):
     """The answer cannot be trusted to be complete: truncated, garbage, looping or contradicting itself."""
 
 
