@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -133,12 +134,12 @@ def inspect(conn: psycopg.Connection) -> Database:
     )
 
 
-def _scalar(cur: psycopg.Cursor, query: str) -> str | int | None:
+def _scalar(cur: psycopg.Cursor[dict[str, Any]], query: str) -> str | int | None:
     row = cur.execute(load(query)).fetchone()
     return next(iter(row.values())) if row else None
 
 
-def _table(cur: psycopg.Cursor, name: str) -> Table | None:
+def _table(cur: psycopg.Cursor[dict[str, Any]], name: str) -> Table | None:
     row = cur.execute(load("queries/inspect_table"), {"name": name}).fetchone()
     if row is None:
         return None

@@ -4,16 +4,16 @@
 come from one place in Python (index weights): `$name` placeholders, never values from a user.
 """
 
+import re
 from functools import cache
 from importlib.resources import files
-from string import Template
 from typing import LiteralString, cast
 
 
 @cache
 def load(name: str) -> LiteralString:
     """Return the SQL text of `sql/<name>.sql`; raises FileNotFoundError for an unknown name."""
-    return cast("LiteralString", files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
+    return cast("LiteralString", files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def render(name: str, constants: dict[str, str]) -> LiteralString:
@@ -22,10 +22,5 @@ def render(name: str, constants: dict[str, str]) -> LiteralString:
     `$$` and `$body$` quoting of PostgreSQL stay as they are: only `${name}` is replaced.
     """
 
-    class _Braced(Template):
-        pattern = r"""
-            \$(?:
-              (?P<escaped>(?!)) | (?P<named>(?!)) | \{(?P<braced>[a-z_]+)\} | (?P<invalid>(?!))
-            )"""  # type: ignore[assignment]
-
-    return cast("LiteralString", _Braced(load(name)).substitute(constants))
+    text = re.sub(r"\$\{([a-z_]+)\}", lambda match: constants[match[1]], load(name))
+    return cast("LiteralString", text)
