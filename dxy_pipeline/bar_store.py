@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -144,6 +144,12 @@ def mark_created_by(conn: psycopg.Connection, creator: str) -> None:
     )
 
 
+def has_bars(conn: psycopg.Connection) -> bool:
+    """Return whether the database holds any bar, of whatever symbol."""
+    row = conn.execute("SELECT EXISTS (SELECT FROM public.data_bars)").fetchone()
+    return bool(row and row[0])
+
+
 def _write_rejected(conn: psycopg.Connection, source_name: str, rejected: Sequence[Rejected]) -> None:
     if rejected:
         conn.cursor().executemany(
@@ -251,6 +257,20 @@ def day_figures(conn: psycopg.Connection, asset: str, start: datetime, end: date
     query = "queries/day_figures_1m" if timeframe == "1m" else "queries/day_figures_rollup"
     with conn.cursor(row_factory=class_row(DayFigures)) as cur:
         return cur.execute(load(query), values).fetchall()
+
+
+def closes(conn: psycopg.Connection, timeframe: str, start: datetime, end: datetime) -> list[float]:
+    """Return the DXY closes of [start, end), oldest first."""
+    values = {"symbol": DXY, "timeframe": timeframe, "start": start, "end": end}
+    query = "queries/source_bars_1m" if timeframe == "1m" else "queries/rollups"
+    return [float(row[4]) for row in conn.execute(load(query), values).fetchall()]
+
+
+def rollup_rows(conn: psycopg.Connection, timeframe: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return the active DXY bars of `timeframe` over [start, end), oldest first, with their completeness columns."""
+    values = {"symbol": DXY, "timeframe": timeframe, "start": start, "end": end}
+    with conn.cursor(row_factory=dict_row) as cur:
+        return cur.execute(load("queries/rollups"), values).fetchall()
 
 
 def touched_days(

@@ -2,6 +2,7 @@
 GRANT dxy_reader TO dxy_writer;
 GRANT INSERT, UPDATE, DELETE ON public.data_bars TO dxy_writer;
 GRANT INSERT ON dxy.rejected_bar TO dxy_writer;
+GRANT INSERT, UPDATE ON dxy.feed_progress TO dxy_writer;
 GRANT DELETE ON dxy.touched_range TO dxy_writer;
 GRANT EXECUTE ON FUNCTION public.calc_dxy_range_1m(timestamptz, timestamptz, integer) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION public.calc_dxy_rollup_range(text, timestamptz, timestamptz, integer, timestamptz) TO dxy_writer;

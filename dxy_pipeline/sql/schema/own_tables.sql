@@ -37,6 +37,16 @@ COMMENT ON TABLE dxy.touched_range IS
     'Minutes whose inputs changed, one row per statement, UTC day and target timeframe. The write that re-derives a day '
     'deletes the rows it saw in its own transaction, so a change that commits late leaves its row behind';
 
+CREATE TABLE dxy.feed_progress (
+    feed          text PRIMARY KEY,
+    fetched_until timestamptz NOT NULL,
+    state         text NOT NULL CHECK (state IN ('ok', 'unavailable', 'refused')),
+    detail        text NOT NULL DEFAULT '',
+    since         timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.feed_progress IS
+    'How far the live feed was fetched without an error (it moves on over empty windows), and since when it stands as it does';
+
 CREATE TABLE dxy.rejected_bar (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     rejected_at      timestamptz NOT NULL DEFAULT now(),

@@ -1,0 +1,71 @@
+"""The minute schedule: one in-process run for all four assets, each minute, from the last fetch up to now.
+
+Overlap-safe: while a run of the job waits or works, the tick is skipped; what that run does not see the next one does.
+Self-healing: the range starts where the last successful fetch ended, however long ago, at most a month a run.
+Calm: failing runs are tried again after 1, 2, 4, 8, then 15 minutes; a database that is down skips the tick.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from dxy_pipeline import live_state
+from dxy_pipeline.automation.jobs import LIVE_JOB, live_minute
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.partitions import day_of, key_of
+from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+LONGEST_PAUSE = timedelta(minutes=15)
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dg.schedule(
+    job=live_minute,
+    cron_schedule="* * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Each minute: fetch, derive and roll up what is missing up to now.",
+)
+def live_schedule(
+    context: dg.ScheduleEvaluationContext, market: MarketDatabase, feed: FxFeed, clock: PipelineClock
+) -> dg.RunRequest | dg.SkipReason:
+    if context.instance.get_runs_count(dg.RunsFilter(job_name=LIVE_JOB, statuses=UNFINISHED)):
+        return dg.SkipReason("the last minute's run is not over; the next one covers this minute too")
+    if pause := pause_after_failures(context.instance, dg.RunsFilter(job_name=LIVE_JOB), datetime.now(UTC)):
+        return dg.SkipReason(pause)
+    now = clock.now()
+    try:
+        with market.read("live_schedule") as conn:
+            span = live_state.span(live_state.progress(conn, feed.name()), now)
+    except UserError as error:
+        return dg.SkipReason(f"{error}; nothing is lost, the range grows until it is back")
+    return dg.RunRequest(tags=range_tags(span.start, span.end))
+
+
+def range_tags(start: datetime, end: datetime) -> dict[str, str]:
+    """Return the tags that make a run cover the days of [start, end] in one go."""
+    return {RANGE_START: key_of(day_of(start)), RANGE_END: key_of(day_of(end))}
+
+
+def pause_after_failures(instance: dg.DagsterInstance, which: dg.RunsFilter, now: datetime) -> str | None:
+    """Return why to wait when the newest of these runs failed and it was not long ago; None to go on."""
+    failed = 0
+    records = instance.get_run_records(which, limit=6)
+    for record in records:
+        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
+            break
+        failed += 1
+    if not failed:
+        return None
+    ended = datetime.fromtimestamp(records[0].end_time or records[0].create_timestamp.timestamp(), UTC)
+    pause = min(timedelta(minutes=2 ** (failed - 1)), LONGEST_PAUSE)
+    if now >= ended + pause:
+        return None
+    return f"{failed} run(s) in a row failed, next try at {ended + pause:%H:%M:%S} UTC; see the newest failed run"

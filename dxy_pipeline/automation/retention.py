@@ -1,0 +1,125 @@
+"""Keeps Dagster's own records within bounds: a run a minute is 275 MB and 96,000 event rows a day, kept for ever.
+
+What Dagster's settings can bound they do (`retention` in dagster.yaml: ticks). What they cannot, this daily job does
+through Dagster's API where there is one: runs older than two days go, except the newest run of each asset partition,
+for with its run a partition's materialization would go and the partition read as missing. Evaluations that belong to no
+run have no API and are removed by SQL on Dagster's own tables, the newest of each check kept.
+
+For a year of every-minute operation: two days of runs (550 MB), the newest run of each day after that (190 KB a day,
+70 MB a year), 30 days of evaluations (20 checks each ten minutes, 1.3 KB twice: 225 MB), a week of ticks (15 MB).
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from pydantic import Field
+from sqlalchemy import func, select
+
+from dxy_pipeline import assets
+from dxy_pipeline.checks.planned_rows import sql_event_log
+
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+PAGE = 500
+RUNLESS = ""  # the run id of events that no run wrote
+
+
+class RetentionConfig(dg.Config):
+    """How long Dagster's records are kept, and how long the job may take."""
+
+    run_hours: float = Field(default=48, description="Hours after which a finished run may go")
+    evaluation_days: float = Field(default=30, description="Days after which an evaluation without a run goes")
+    minutes: float = Field(default=20, description="The job stops after this long; the next day's goes on")
+
+
+@dg.op(description="Remove old runs, but the newest of each partition, and old evaluations.")
+def prune_records(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
+    if min(config.run_hours, config.evaluation_days, config.minutes) <= 0:
+        raise dg.Failure("run_hours, evaluation_days and minutes must be above zero", allow_retries=False)
+    now = datetime.now(UTC)
+    deadline = time.monotonic() + config.minutes * 60
+    runs, finished = delete_runs(context.instance, now - timedelta(hours=config.run_hours), deadline)
+    evaluations = delete_evaluations(context.instance, now - timedelta(days=config.evaluation_days))
+    context.add_output_metadata({"runs removed": runs, "evaluations removed": evaluations, "all done": finished})
+
+
+@dg.job(description="Daily: keeps run history, check history and logs within bounds.")
+def retention_job() -> None:
+    prune_records()
+
+
+retention_schedule = dg.ScheduleDefinition(
+    name="retention_schedule",
+    job=retention_job,
+    cron_schedule="17 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+
+def delete_runs(instance: dg.DagsterInstance, before: datetime, deadline: float) -> tuple[int, bool]:
+    """Delete finished runs created before `before`, but the newest of each partition, oldest first.
+
+    Returns how many, and whether it got through before the monotonic `deadline`.
+    """
+    keep = newest_runs(instance)
+    old = instance.get_run_ids(dg.RunsFilter(statuses=FINISHED, created_before=before))
+    removed = 0
+    for run_id in reversed(old):
+        if run_id in keep:
+            continue
+        if time.monotonic() > deadline:
+            return removed, False
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        instance.delete_run(run_id)
+        removed += 1
+    return removed, True
+
+
+def newest_runs(instance: dg.DagsterInstance) -> set[str]:
+    """Return the runs that made the newest materialization of a partition of one of our assets."""
+    storage = sql_event_log(instance)
+    if storage is None:
+        return set()
+    found: set[str] = set()
+    for key in assets.KEYS:
+        newest = instance.event_log_storage.get_latest_storage_id_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
+        found |= _runs_of(storage, newest.values())
+    return found
+
+
+def _runs_of(storage: SqlEventLogStorage, event_ids: Iterable[int]) -> set[str]:
+    ids, found = sorted(event_ids), set()
+    with storage.index_connection() as conn:
+        for start in range(0, len(ids), PAGE):
+            page = select(Events.c.run_id).where(Events.c.id.in_(ids[start : start + PAGE])).distinct()
+            found |= {row[0] for row in conn.execute(page)}
+    return found
+
+
+def delete_evaluations(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Delete evaluations that belong to no run and are older than `before`, but the newest of each check."""
+    storage = sql_event_log(instance)
+    if storage is None:
+        return 0
+    naive = before.astimezone(UTC).replace(tzinfo=None)  # how Dagster stores it
+    newest = select(func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name)
+    old = (Checks.c.run_id == RUNLESS, Checks.c.evaluation_event_timestamp < naive)
+    with storage.index_connection() as conn:
+        rows = conn.execute(Checks.delete().where(*old, Checks.c.id.not_in(newest))).rowcount
+        kept = select(Checks.c.evaluation_event_storage_id).where(Checks.c.evaluation_event_storage_id.is_not(None))
+        conn.execute(
+            Events.delete().where(
+                Events.c.run_id == RUNLESS,
+                Events.c.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+                Events.c.timestamp < naive,
+                Events.c.id.not_in(kept),
+            )
+        )
+    return rows

@@ -1,0 +1,74 @@
+"""How far the live feed has come: the few figures by which schedule and sensors decide what to run.
+
+`fetched_until` moves on when a fetch succeeded, whether or not it brought bars: progress passes over empty windows of
+any length (weekend, holiday, outage) and no cursor can wedge. Bars themselves are `bar_store`'s.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from dxy_pipeline.core.index import SYMBOLS
+from dxy_pipeline.sql import load
+
+OVERLAP = timedelta(minutes=15)  # recent minutes come late or are revised: each tick covers them again
+FIRST_REACH = timedelta(days=3)  # what a new installation fetches at once, so that something is to be seen
+LONGEST_REACH = timedelta(days=31)  # what one run catches up at most; the next minute's run goes on from there
+
+State = Literal["ok", "unavailable", "refused"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a live feed stands: fetched without error up to `fetched_until`, in `state` since `since`."""
+
+    feed: str
+    fetched_until: datetime
+    state: State
+    detail: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a live run covers: [start, end), aware UTC; `behind` is true when more waits after `end`."""
+
+    start: datetime
+    end: datetime
+    behind: bool
+
+
+def progress(conn: psycopg.Connection, feed: str) -> Progress | None:
+    """Return how the live feed `feed` stands; None before its first fetch."""
+    with conn.cursor(row_factory=class_row(Progress)) as cur:
+        return cur.execute(
+            "SELECT p.feed, p.fetched_until, p.state, p.detail, p.since FROM dxy.feed_progress AS p WHERE p.feed = %s",
+            (feed,),
+        ).fetchone()
+
+
+def note(conn: psycopg.Connection, feed: str, until: datetime, state: State = "ok", detail: str = "") -> None:
+    """Record how a fetch went; `until` is where the next one has to start, and the record never goes back."""
+    conn.execute(load("queries/note_feed"), {"feed": feed, "until": until, "state": state, "detail": detail[:500]})
+
+
+def span(found: Progress | None, now: datetime) -> Span:
+    """Return what a live run at `now` covers: from the last fetch less an overlap, bounded, to now."""
+    mark = found.fetched_until if found else now - FIRST_REACH
+    start = min(mark, now) - OVERLAP
+    end = min(now, start + LONGEST_REACH)
+    return Span(start, end, behind=end < now)
+
+
+def latest_by_pair(conn: psycopg.Connection) -> dict[str, datetime | None]:
+    """Return the newest minute stored of each pair, None for a pair without any."""
+    return dict(conn.execute(load("queries/latest_by_pair"), {"symbols": list(SYMBOLS)}).fetchall())
+
+
+def migration_state(conn: psycopg.Connection) -> str:
+    """Return where the move of legacy DXY bars stands; 'none' where there is nothing to move."""
+    row = conn.execute("SELECT c.state FROM dxy.migration_control AS c").fetchone()
+    return str(row[0]) if row else "none"
