@@ -32,7 +32,7 @@ def ticker_of(symbol: str) -> str:
 class MassiveSource:
     """Minute bars over REST. The key is taken when the source is made, and shows in no message.
 
-    `calls_per_minute` is what the plan allows, None without limit. `tell` gets a line of progress before each wait.
+    `calls_per_minute` is what the plan allows, None or 0 without limit. `tell` gets a line before each wait.
     """
 
     name = "massive_api"

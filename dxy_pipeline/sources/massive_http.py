@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class CallBudget:
-    """At most `calls` in any 60 seconds; waits until the next one is allowed. None is no limit."""
+    """At most `calls` in any 60 seconds; waits until the next one is allowed. None or 0 is no limit."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class CallBudget:
         sleep: Callable[[float], None] = time.sleep,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.calls = calls
+        self.calls = calls or None
         self._monotonic, self._sleep, self._tell = monotonic, sleep, tell
-        self._made: deque[float] = deque(maxlen=calls)
+        self._made: deque[float] = deque(maxlen=self.calls)
 
     def spend(self) -> None:
         """Wait for the next call to be within the plan, then note it."""
@@ -82,7 +82,8 @@ class _Transport:
         )
         try:
             data = bytearray()
-            for piece in response.stream(2**16, decode_content=True):
+            # read1 gives what has arrived; the other reads would wait for a full block past any deadline
+            while piece := response.read1(2**16, decode_content=True):
                 data += piece
                 if time.monotonic() > deadline or len(data) > BODY_BYTES:
                     raise urllib3.exceptions.ReadTimeoutError(
@@ -122,6 +123,10 @@ class MassiveCalls:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._key = usable_key(api_key)
+        if not re.match(r"https?://[^/\s]", base_url):
+            raise UserError(
+                f"the address of Massive is not a URL: {self.safe(base_url)!r}", hint="check DXY_MASSIVE_BASE_URL"
+            )
         self._budget = budget
         self._client = RESTClient(
             api_key=self._key,
@@ -188,9 +193,7 @@ class MassiveCalls:
             return SourceBroken(
                 f"Massive sent a damaged answer for {ticker}", hint="run it again; nothing of it was stored"
             )
-        if isinstance(error, kinds.LocationValueError | kinds.URLSchemeUnknown):
-            return SourceBroken("the address of Massive is not a URL", hint="check DXY_MASSIVE_BASE_URL")
-        slow = isinstance(error, kinds.TimeoutError)
+        slow = isinstance(error, kinds.TimeoutError) and not isinstance(error, kinds.NewConnectionError)
         what = "did not answer in time" if slow else "could not be reached or cut the connection"
         return SourceUnavailable(
             f"Massive {what} for {ticker} ({type(error).__name__})",
