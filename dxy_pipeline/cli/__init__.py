@@ -39,6 +39,9 @@ class SubCommand:
 
 
 SUB_COMMANDS: Final[tuple[SubCommand, ...]] = (
+    SubCommand("demo", "demo", "The whole pipeline on an embedded database, with real rates."),
+    SubCommand("up", "up", "PostgreSQL, the Dagster UI and live bars, until Ctrl-C."),
+    SubCommand("load", "load", "Load FX minutes: files, ECB rates, the Massive API, the simulation."),
     SubCommand("db", "db", "Start, stop and find the database server; plan and upgrade the schema."),
 )
 

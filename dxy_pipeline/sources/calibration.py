@@ -1,16 +1,29 @@
 """Finds the UTC offset of a file whose clock is not known, by comparing its returns with another pair's.
 
 All six pairs share the dollar, so their minute returns correlate (with either sign) when, and only when, the two clocks
-agree. Reading the two files belongs to the readers.
+agree. What a line of a file means belongs to the readers.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dxy_pipeline.core.bars import Bar, validate
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.sources.files import reader_named
+from dxy_pipeline.sources.reading import FileOptions
 
+Stored = Callable[[datetime, datetime], list[tuple[str, datetime, float]]]
+
+# Two weeks of minutes: enough to be certain, quick to compare.
+SAMPLE_ROWS = 15_000
+FAR_FUTURE = datetime(2200, 1, 1, tzinfo=UTC)
 STEP_MINUTES = 30
 WIDEST_HOURS = 15
 LEAST_OVERLAP = 500
@@ -69,3 +82,37 @@ def _score(local: pd.Series, utc: pd.Series, offset: int) -> tuple[float, int]:
     if len(both) < LEAST_OVERLAP or both.std().min() == 0:
         return 0.0, len(both)
     return float(both.corr().iloc[0, 1]), len(both)
+
+
+def calibrate_file(path: Path, file_format: str, options: FileOptions, stored: Stored) -> Calibration:
+    """Return the UTC offset of a file, judged by its first bars and what is stored of those days.
+
+    `stored(start, end)` returns (symbol, aware UTC, close) of bars in [start, end). Of several pairs the one that fits
+    best counts. Raises UserError when none fits.
+    """
+    rows = reader_named(file_format).rows(path, replace(options, clock="utc"))
+    bars = [row for _, row in islice(rows, SAMPLE_ROWS) if isinstance(row, Bar) and validate(row, FAR_FUTURE) is None]
+    if not bars:
+        raise UserError(f"{path.name} has no readable rows to find its clock by", hint="check the format and --pair")
+    pair = bars[0].symbol
+    frame = pd.DataFrame({"time": [b.ts_utc.replace(tzinfo=None) for b in bars], "close": [b.close for b in bars]})
+    frame = frame[[b.symbol == pair for b in bars]]
+    reach = timedelta(hours=WIDEST_HOURS)
+    known = pd.DataFrame(
+        stored(min(b.ts_utc for b in bars) - reach, max(b.ts_utc for b in bars) + reach),
+        columns=["symbol", "ts_utc", "close"],
+    )
+    if known.empty:
+        raise UserError(
+            "no bars of these days are stored to find the clock by",
+            hint="load another pair of the same days from a source whose clock is known first, or give --clock",
+        )
+    fits, refusal = [], UserError("no pair fits")
+    for _, reference in known.groupby("symbol"):
+        try:
+            fits.append(calibrate_offset(frame, reference))
+        except UserError as error:
+            refusal = error
+    if not fits:
+        raise refusal
+    return max(fits, key=lambda fit: abs(fit.correlation))

@@ -49,7 +49,7 @@ def read_parquet(path: Path, options: FileOptions) -> Iterator[Row]:
                 for cells in zip(*data.values(), strict=True):
                     row_number += 1
                     named = dict(zip(data, cells, strict=True))
-                    symbol = str(named.get("symbol") or pair)
+                    symbol = _storable(named.get("symbol") or pair)
                     if only in (None, symbol) or symbol.upper() == only:
                         yield row_number, _row(symbol, named, clock)
     except (pa.ArrowException, OSError, EOFError) as error:
@@ -65,6 +65,10 @@ def _values(column: pa.Array) -> list[Any]:
     return column.to_pylist()
 
 
+def _storable(value: object) -> str:
+    return str(value).replace("\0", "\ufffd")  # PostgreSQL's text holds no NUL
+
+
 def _row(symbol: str, named: dict[str, Any], clock: LocalClock | None) -> Bar | Fault:
     ts = named["time"]
 
@@ -75,8 +79,7 @@ def _row(symbol: str, named: dict[str, Any], clock: LocalClock | None) -> Bar | 
             return clock(ts) if clock else ts
         return parse_instant(str(ts), clock)
 
-    line = ", ".join(f"{name}={value}" for name, value in named.items()) if ts is None else ""
-    row = build(symbol, str(ts), instant, named, line)
+    row = build(symbol, _storable(ts), instant, named, "")
     if isinstance(row, Fault):
-        return row._replace(payload={name: str(value) for name, value in named.items()})
+        return row._replace(payload={name: _storable(value) for name, value in named.items()})
     return row

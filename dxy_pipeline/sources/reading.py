@@ -187,7 +187,7 @@ def text_lines(path: Path) -> Iterator[Iterator[tuple[int, str]]]:
         nonlocal place
         for place, line in enumerate(stream, 1):
             if stripped := line.rstrip("\r\n"):
-                yield place, stripped
+                yield place, stripped.replace("\0", "\ufffd")  # PostgreSQL's text holds no NUL
 
     try:
         with _bytes_of(path) as raw:
