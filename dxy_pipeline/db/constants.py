@@ -18,6 +18,9 @@ def sql_constants() -> dict[str, str]:
         "pivot_closes": ",\n                ".join(
             f"max(b.close) FILTER (WHERE b.canonical_symbol = '{symbol}') AS {column}" for symbol, column, _ in names
         ),
+        "recomputed_closes": ",\n                ".join(
+            f"max(d.close::double precision) FILTER (WHERE d.canonical_symbol = '{symbol}')" for symbol, _, _ in names
+        ),
         "pivot_closes_plain": ",\n                ".join(
             f"max(b.close::double precision) FILTER (WHERE b.canonical_symbol = '{symbol}')" for symbol, _, _ in names
         ),

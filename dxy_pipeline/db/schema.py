@@ -38,6 +38,9 @@ FUNCTIONS = (
     "bar_images",
     "touch_trigger",
     "rollup_bars",
+    "open_minutes",
+    "recomputed_minutes",
+    "gap_ledger",
     "calc_dxy_range_1m",
     "calc_dxy_rollup_range",
 )
@@ -119,6 +122,7 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
             widen.apply(conn, widen.steps(conn, db), note)
             registry.upsert(conn, inspect(conn), data_location="data_bars")
         roles.apply(conn, inspect(conn))
+        conn.execute(load("queries/record_routines"))
     finally:
         conn.execute("SELECT pg_advisory_unlock(7411, -1)")
     return todo

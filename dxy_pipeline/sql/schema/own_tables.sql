@@ -16,6 +16,12 @@ CREATE TABLE dxy.function_digest (
 );
 COMMENT ON TABLE dxy.function_digest IS 'Which text of each SQL file is deployed, so that an upgrade replaces only what changed';
 
+CREATE TABLE dxy.deployed_routine (
+    signature text PRIMARY KEY,
+    digest    text NOT NULL
+);
+COMMENT ON TABLE dxy.deployed_routine IS 'What each routine was when deployed, so that a change by hand is noticed';
+
 CREATE TABLE dxy.fx_session (
     opens_at  timestamptz PRIMARY KEY,
     closes_at timestamptz NOT NULL,

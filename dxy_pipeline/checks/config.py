@@ -1,0 +1,175 @@
+"""Which checks there are: their names, severities, thresholds and the SQL file that finds the violating rows.
+
+Severity policy: ERROR only for a wrong stored value, a broken invariant, or a breach that lasted in open minutes; WARN
+for suspicion and coverage. Thresholds are data: `with_thresholds` returns the same checks with others. What a check
+asks is `sql/checks/<sql>.sql`; how it is run is `engine`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from dxy_pipeline.core.index import DXY, SYMBOLS
+
+
+class Severity(StrEnum):
+    """How bad a failed check is."""
+
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class Rhythm(StrEnum):
+    """How often a check runs: each minute over the last 48 hours, or daily over the whole history."""
+
+    MINUTE = "minute"
+    DAILY = "daily"
+
+
+@dataclass(frozen=True)
+class Era:
+    """A price band and the time it is for, half-open."""
+
+    start: datetime
+    end: datetime
+    low: float
+    high: float
+
+
+# DXY closed between 70.7 (2008) and 164.7 (1985); 80 to 120 is the band for live monitoring.
+ERAS: tuple[Era, ...] = (
+    Era(datetime(1970, 1, 1, tzinfo=UTC), datetime(1990, 1, 1, tzinfo=UTC), 70, 170),
+    Era(datetime(1990, 1, 1, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC), 68, 125),
+    Era(datetime(2015, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC), 80, 120),
+)
+THIN_PAIRS = ("USDSEK",)
+GRACE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """One check on one asset.
+
+    `sql` names the file whose rows are violations; `thresholds` are its parameters. `timed`: judged against the clock,
+    so it passes while the market is shut. `escalate`: figure at which a WARN becomes an ERROR, by the named row column.
+    """
+
+    name: str
+    asset: str
+    sql: str
+    severity: Severity
+    description: str
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    rhythm: Rhythm = Rhythm.MINUTE
+    timed: bool = False
+    escalate: tuple[str, float] | None = None
+
+    @property
+    def timeframe(self) -> str:
+        """The asset's timeframe: 1m, 5m or 1h."""
+        return self.asset.rsplit("_", 1)[1]
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that the asset holds."""
+        return list(SYMBOLS) if self.asset == "fx_1m" else [DXY]
+
+
+def _band(asset: str) -> CheckConfig:
+    eras = {
+        "era_from": [e.start for e in ERAS],
+        "era_to": [e.end for e in ERAS],
+        "era_low": [e.low for e in ERAS],
+        "era_high": [e.high for e in ERAS],
+    }
+    text = "Every close lies in the band of its era (80 to 120 since 2015)."
+    return CheckConfig("price_band", asset, "price_band", Severity.ERROR, text, eras)
+
+
+def _fresh(asset: str, target: int) -> CheckConfig:
+    text = f"The latest bar ended at most {target} open FX minutes ago; three times that is an ERROR."
+    return CheckConfig(
+        "freshness", asset, "freshness", Severity.WARN, text, {"target_minutes": target}, timed=True,
+        escalate=("open_minutes_since", 3 * target),
+    )  # fmt: skip
+
+
+def _valid(asset: str) -> CheckConfig:
+    text = "No NULL, non-positive or infinite price; high and low enclose open and close."
+    return CheckConfig("prices_valid", asset, "prices_valid", Severity.ERROR, text)
+
+
+def _reconciled(asset: str) -> CheckConfig:
+    text = "Stored roll-ups are the roll-up of the stored minutes: none missing, none extra, none different."
+    return CheckConfig("reconciliation", asset, "reconciliation", Severity.ERROR, text)
+
+
+def _single(asset: str) -> CheckConfig:
+    text = "No bar has more source minutes than its bucket has open minutes."
+    return CheckConfig("double_counting", asset, "double_counting", Severity.ERROR, text)
+
+
+_ALLOWED_GAPS = {"minutes": 15, "thin": list(THIN_PAIRS), "thin_minutes": 60}
+_ALLOWED_FLAT = {"minutes": 45, "thin": list(THIN_PAIRS), "thin_minutes": 180}
+
+CHECKS: tuple[CheckConfig, ...] = (
+    _fresh("fx_1m", 5),
+    CheckConfig(
+        "components_present", "fx_1m", "components_present", Severity.WARN,
+        "All six pairs have a bar in the last five open minutes.", {"last_minutes": 5}, timed=True,
+    ),
+    _valid("fx_1m"),
+    CheckConfig("gaps", "fx_1m", "gaps", Severity.WARN,
+                "No pair misses more than 15 open minutes in a row (60 for a thin pair).", _ALLOWED_GAPS),
+    CheckConfig("flat_line", "fx_1m", "flat_line", Severity.WARN,
+                "No pair repeats one close for more than 45 bars (180 for a thin pair).", _ALLOWED_FLAT),
+    CheckConfig("outliers", "fx_1m", "outliers", Severity.WARN,
+                "No minute return lies 25 robust deviations out.", {"deviations": 25.0, "least_move": 0.002}),
+    _fresh("dxy_1m", 5),
+    CheckConfig(
+        "recent_bars", "dxy_1m", "recent_bars", Severity.WARN,
+        "Three or more of the last five open minutes have a bar; none at all is an ERROR.",
+        {"last_minutes": 5, "least_bars": 3}, timed=True, escalate=("violations", 5),
+    ),
+    _band("dxy_1m"),
+    _valid("dxy_1m"),
+    CheckConfig("count_match", "dxy_1m", "count_match", Severity.ERROR,
+                "Each minute with all six pairs has its DXY bar, and no other minute has one, by key."),
+    CheckConfig("drift", "dxy_1m", "drift", Severity.ERROR,
+                "Each stored bar equals the index recomputed from today's FX bars."),
+    CheckConfig("source_synthetic", "dxy_1m", "source_synthetic", Severity.ERROR, "Each bar's source is synthetic."),
+    CheckConfig("gaps", "dxy_1m", "gaps", Severity.WARN,
+                "No more than 60 open minutes in a row without a bar.", {**_ALLOWED_GAPS, "minutes": 60}),
+    CheckConfig("outliers", "dxy_1m", "outliers", Severity.WARN,
+                "No minute return lies 25 robust deviations out; the responsible pair is named.",
+                {"deviations": 25.0, "least_move": 0.001}),
+    CheckConfig("orphans_in_derived", "dxy_1m", "orphans_in_derived", Severity.ERROR,
+                "No active DXY 1m row is left in derived_data_bars once none belongs there."),
+    CheckConfig("completeness", "dxy_1m", "completeness", Severity.WARN,
+                "At least 10,000 DXY minutes are stored.", {"least_rows": 10_000}, rhythm=Rhythm.DAILY),
+    CheckConfig("migration_count_match", "dxy_1m", "migration_count_match", Severity.ERROR,
+                "Between verification and retirement each legacy bar has its equal in data_bars."),
+    CheckConfig("schema_contract", "dxy_1m", "schema_contract", Severity.ERROR,
+                "Functions, triggers and the key's index are as deployed."),
+    _fresh("dxy_5m", 10),
+    _band("dxy_5m"),
+    _valid("dxy_5m"),
+    _reconciled("dxy_5m"),
+    _single("dxy_5m"),
+    _fresh("dxy_1h", 65),
+    _band("dxy_1h"),
+    _valid("dxy_1h"),
+    _reconciled("dxy_1h"),
+    _single("dxy_1h"),
+)  # fmt: skip
+
+
+def with_thresholds(changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> tuple[CheckConfig, ...]:
+    """Return the checks with some thresholds replaced; keys are (asset, name). Raises KeyError for an unknown one."""
+    known = {(c.asset, c.name): c for c in CHECKS}
+    for key, values in changes.items():
+        if unknown := set(values) - set(known[key].thresholds):
+            raise KeyError(f"{key[0]}.{key[1]} has no threshold {', '.join(sorted(unknown))}")
+    return tuple(replace(c, thresholds={**c.thresholds, **changes.get((c.asset, c.name), {})}) for c in CHECKS)

@@ -1,0 +1,199 @@
+"""Runs checks against the stored bars: one read-only snapshot, each check within its own time limit.
+
+A check's SQL returns the violating rows; here they are counted, a sample is kept, and the result is put into words.
+Nothing here writes. A check that cannot be evaluated is a failed result that says so; the others go on.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from dxy_pipeline.checks.config import CHECKS, GRACE, CheckConfig, Rhythm, Severity
+from dxy_pipeline.core import fx_week
+from dxy_pipeline.core.bars import Timeframe
+from dxy_pipeline.core.index import SYMBOLS, WEIGHTS
+from dxy_pipeline.sql import load
+
+RECENT = timedelta(hours=48)
+BEGINNING = datetime(1990, 1, 1, tzinfo=UTC)
+_TIME_LIMIT = {Rhythm.MINUTE: "10s", Rhythm.DAILY: "300s"}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found. `violations` counts all rows, `rows` is a sample; `metadata` holds figures and thresholds."""
+
+    name: str
+    asset_key: str
+    passed: bool
+    severity: Severity
+    description: str
+    violations: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    market_open: bool = True
+
+    @property
+    def key(self) -> str:
+        """Asset and name in one word."""
+        return f"{self.asset_key}.{self.name}"
+
+
+@dataclass(frozen=True)
+class AssetFigures:
+    """What one asset holds in the window: bars, the latest, its age in open minutes, the range of closes."""
+
+    asset: str
+    bars: int
+    latest: datetime | None
+    open_minutes_since: int | None
+    lowest_close: float | None
+    highest_close: float | None
+
+
+def run_checks(
+    conn: psycopg.Connection,
+    now: datetime,
+    *,
+    only: Collection[str] | None = None,
+    rhythm: Rhythm | str = Rhythm.MINUTE,
+    configs: Sequence[CheckConfig] = CHECKS,
+    sample: int = 10,
+) -> list[CheckResult]:
+    """Evaluate checks at `now` (aware UTC) over the last 48 hours ('minute') or the whole history ('daily').
+
+    `only`: names to run. Daily-only checks are left out of the minute rhythm. The connection is in autocommit mode; all
+    checks see one snapshot. Raises psycopg errors only when the connection itself is lost.
+    """
+    rhythm = Rhythm(rhythm)
+    chosen = [c for c in configs if (only is None or c.name in only) and (rhythm is Rhythm.DAILY or c.rhythm is rhythm)]
+    start = BEGINNING if rhythm is Rhythm.DAILY else now - RECENT
+    with _snapshot(conn, rhythm):
+        known = {asset: _figures(conn, asset, start, now) for asset in dict.fromkeys(c.asset for c in chosen)}
+        return [_evaluate(conn, config, known[config.asset], start, now, sample) for config in chosen]
+
+
+def figures(conn: psycopg.Connection, now: datetime) -> list[AssetFigures]:
+    """Return the figures of the four assets over the whole history up to `now`."""
+    with _snapshot(conn, Rhythm.DAILY):
+        return [_figures(conn, asset, BEGINNING, now) for asset in dict.fromkeys(c.asset for c in CHECKS)]
+
+
+@contextmanager
+def _snapshot(conn: psycopg.Connection, rhythm: Rhythm) -> Iterator[None]:
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        conn.execute("SELECT set_config('statement_timeout', %s, true)", (_TIME_LIMIT[rhythm],))
+        yield
+
+
+def _values(asset: str, start: datetime, now: datetime) -> dict[str, Any]:
+    timeframe = Timeframe(asset.rsplit("_", 1)[1])
+    return {
+        "symbols": list(SYMBOLS) if asset == "fx_1m" else ["DXY"],
+        "timeframe": timeframe.value,
+        "width": timeframe.delta,
+        "start": start,
+        "end": now,
+        "now": now,
+        "grace": GRACE,
+        "components": list(SYMBOLS),
+        "weights": [WEIGHTS[s] for s in SYMBOLS],
+    }
+
+
+def _statement(name: str, timeframe: str) -> sql.Composed:
+    """A check's SQL with its named parts put in: the asset's bars, the last open minutes, what is under way."""
+    bars = "checks/bars_1m" if timeframe == "1m" else "checks/bars_rollup"
+    parts = {
+        "bars": sql.SQL(load(bars)),
+        "last_open_minutes": sql.SQL(load("checks/last_open_minutes")),
+        "under_way": sql.SQL(load("checks/under_way")),
+    }
+    return sql.SQL(load(f"checks/{name}")).format(**parts)
+
+
+def _figures(conn: psycopg.Connection, asset: str, start: datetime, now: datetime) -> AssetFigures:
+    values = _values(asset, start, now)
+    with conn.cursor(row_factory=dict_row) as cur:
+        row = cur.execute(_statement("figures", values["timeframe"]), values).fetchone() or {}
+    return AssetFigures(asset=asset, **row)
+
+
+def _evaluate(
+    conn: psycopg.Connection, config: CheckConfig, known: AssetFigures, start: datetime, now: datetime, sample: int
+) -> CheckResult:
+    market_open = fx_week.is_open(now)
+    base: dict[str, Any] = {
+        "bars in the window": known.bars,
+        "latest bar": known.latest,
+        "open minutes since": known.open_minutes_since,
+        "window start": start,
+        "window end": now,
+        **{f"threshold {k}": v for k, v in config.thresholds.items() if not isinstance(v, list)},
+    }
+    if config.timed and not market_open:
+        text = f"{now:%Y-%m-%d}: the FX market is shut; next open {fx_week.next_open(now):%Y-%m-%d %H:%M} UTC"
+        return CheckResult(
+            config.name, config.asset, True, config.severity, text, metadata=base, market_open=False
+        )  # fmt: skip
+    try:
+        with conn.transaction():
+            violations, rows = _violating(conn, config, start, now, sample)
+    except psycopg.errors.QueryCanceled:
+        text = f"{Severity.ERROR}: could not be evaluated within its time limit"
+        return CheckResult(config.name, config.asset, False, Severity.ERROR, text, metadata=base)
+    except psycopg.errors.OperationalError:
+        raise
+    except psycopg.Error as error:
+        text = f"{Severity.ERROR}: could not be evaluated: {str(error).splitlines()[0]}"
+        return CheckResult(config.name, config.asset, False, Severity.ERROR, text, metadata=base)
+    severity = _severity(config, violations, rows)
+    return CheckResult(
+        config.name, config.asset, not violations, severity, _words(config, severity, violations, known, rows),
+        violations, {"violations": violations, **base}, rows, market_open,
+    )  # fmt: skip
+
+
+def _violating(
+    conn: psycopg.Connection, config: CheckConfig, start: datetime, now: datetime, sample: int
+) -> tuple[int, list[dict[str, Any]]]:
+    values = {**_values(config.asset, start, now), **config.thresholds, "sample": sample}
+    statement = sql.SQL(
+        "WITH violating AS ({}) SELECT v.*, count(*) OVER () AS all_violations FROM violating AS v LIMIT %(sample)s"
+    ).format(_statement(config.sql, config.timeframe))
+    with conn.cursor(row_factory=dict_row) as cur:
+        rows = cur.execute(statement, values).fetchall()
+    violations = rows[0]["all_violations"] if rows else 0
+    return violations, [{k: v for k, v in row.items() if k != "all_violations"} for row in rows]
+
+
+def _severity(config: CheckConfig, violations: int, rows: Sequence[dict[str, Any]]) -> Severity:
+    if config.escalate is None:
+        return config.severity
+    column, limit = config.escalate
+    worst = violations if column == "violations" else max((row[column] or 0 for row in rows), default=0)
+    return Severity.ERROR if worst >= limit else config.severity
+
+
+def _words(
+    config: CheckConfig, severity: Severity, violations: int, known: AssetFigures, rows: Sequence[dict[str, Any]]
+) -> str:
+    """Begin with severity, day and figures: the UI reads "Failed" for WARN and ERROR alike."""
+    day = f"{known.latest:%Y-%m-%d}" if known.latest else "no bar yet"
+    if not violations:
+        return f"{day}: {known.bars:,} bars, no violation"
+    first = ", ".join(f"{k} {_short(v)}" for k, v in rows[0].items() if v is not None)
+    return f"{severity}: {day}: {violations:,} violation{'s' if violations > 1 else ''}, first: {first}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
