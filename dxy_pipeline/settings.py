@@ -19,7 +19,7 @@ POOLER_PORTS: Final = frozenset({6432, 6543})  # PgBouncer's and Supavisor's usu
 
 _URL_PASSWORD = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://[^:/@\s?#]*):\S+@")
 _KEY_PASSWORD = re.compile(
-    r"(?P<key>\b(?:ssl)?(?:password|apikey|api_key|token)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.I
+    r"(?P<key>\w*(?:password|passwd|api_?key|token|secret)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
 )
 _SECRET_FIELDS: Final = frozenset({"massive_api_key", "alert_urls"})
 

@@ -1,7 +1,8 @@
 """The embedded PostgreSQL server: start, stop, address. Data and server outlive the process that started them.
 
 Belongs here: the life of one cluster in one data directory. Does not belong here: finding the programs
-(`embedded_binaries`), accounts and permissions (`embedded_account`), processes (`embedded_process`), our schema.
+(`embedded_binaries`), accounts and permissions (`embedded_account`), making a cluster (`embedded_cluster`), processes
+(`embedded_process`), our schema.
 
 The server listens on a unix socket in a 0700 directory and nowhere else, so `trust` is limited to its owner and root.
 """
@@ -10,9 +11,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
@@ -25,6 +23,7 @@ from psycopg import sql
 
 from dxy_pipeline.db import embedded_binaries
 from dxy_pipeline.db.embedded_account import Account, home_for, make_parents, os_refusal, shelter
+from dxy_pipeline.db.embedded_cluster import create, refuse_foreign
 from dxy_pipeline.db.embedded_process import Postmaster, failure
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
@@ -72,7 +71,7 @@ class EmbeddedServer:
         progress: Progress = _silent,
         start_limit: float = START_LIMIT_S,
     ) -> None:
-        self.requested = Path(os.path.abspath(data_dir))  # noqa: PTH100 - resolve() would need permission on every parent
+        self.requested = Path(os.path.realpath(data_dir))  # one name for it, since the socket's name may hang on it
         self._bindir = bindir
         self._settings = {**SERVER_SETTINGS, **(settings or {})}
         self._progress = progress
@@ -99,8 +98,8 @@ class EmbeddedServer:
 
     @cached_property
     def socket_dir(self) -> Path:
-        """Where the socket is: in the cluster, or in a 0700 directory under /tmp when that path is too long."""
-        if len(os.fsencode(self.cluster)) <= SOCKET_PATH_LIMIT:
+        """Where the socket is: in the cluster or in a 0700 directory under /tmp when its path will not do for a socket."""
+        if len(os.fsencode(self.cluster)) <= SOCKET_PATH_LIMIT and "," not in str(self.cluster):  # libpq: two hosts
             return self.cluster
         return Path("/tmp") / f"dxy-pg-{hashlib.sha256(os.fsencode(self.cluster)).hexdigest()[:16]}"  # noqa: S108
 
@@ -128,22 +127,21 @@ class EmbeddedServer:
         Raises UserError when it cannot start: no permission, another version's or another user's data, disk full.
         """
         make_parents(self.home, self.account)
+        refuse_foreign(self.cluster, self.binaries, self.account)
         with self._locked():
-            self._refuse_other_versions()
             if not self.cluster.exists():
-                self._create()
-            self.account.must_own(self.cluster)
+                create(self.cluster, self.binaries, self.account, durable=self._settings.get("fsync") != "off")
             if self.socket_dir != self.cluster:
                 self.account.own_directory(self.socket_dir)
-            started = not self._postmaster.alive()
-            if started:
+            started = False
+            while not self._answers(launched=started):
                 self._launch()
-            self._wait_until_ready()
+                started = True
         return started
 
     def stop(self, *, limit: float = 120.0) -> bool:
         """Stop the server in order (a checkpoint, open sessions are ended). Returns whether it ran."""
-        if not self.cluster.exists():
+        if not os.path.lexists(self.cluster):
             return False
         self.account.must_own(self.cluster)
         with self._locked():
@@ -163,6 +161,10 @@ class EmbeddedServer:
     @property
     def _postmaster(self) -> Postmaster:
         return Postmaster(self.cluster, self.account.uid)
+
+    @property
+    def _socket(self) -> Path:
+        return self.socket_dir / f".s.PGSQL.{PORT}"
 
     @property
     def _startup_log(self) -> Path:
@@ -191,44 +193,6 @@ class EmbeddedServer:
                     time.sleep(0.05)
             yield
 
-    def _refuse_other_versions(self) -> None:
-        """A new, empty cluster beside the old version's would look like lost data: refuse instead."""
-        major = str(self.binaries.major)
-        found = {p.parent.name: _version_of(p) for p in self.home.glob("pg*/PG_VERSION")}
-        wrong = {name: version for name, version in found.items() if version != major}
-        if self.cluster.name in wrong or (wrong and self.cluster.name not in found):
-            name, version = next(iter(wrong.items()))
-            raise UserError(
-                f"{self.home / name} holds data of PostgreSQL {version}, the programs at hand are version {major}",
-                hint=f"set DXY_PG_BINDIR to the programs of version {version}, or DXY_DATA_DIR to another directory",
-            )
-
-    def _create(self) -> None:
-        """Make the cluster aside and rename it: a killed initdb leaves nothing that looks like a cluster."""
-        for leftover in self.home.glob(f"{self.cluster.name}.new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside = self.home / f"{self.cluster.name}.new-{secrets.token_hex(4)}"
-        self.account.own_directory(aside)
-        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]
-        if self._settings.get("fsync") == "off":
-            options.append("--no-sync")
-        done = subprocess.run(
-            [self.binaries.program("initdb"), "-D", aside, *options],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            **self.account.run_as(),
-        )
-        if done.returncode:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise failure("the server's data directory could not be made", done.stderr, self.home)
-        try:
-            aside.rename(self.cluster)
-        except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise os_refusal(f"cannot create {self.cluster}", error) from error
-
     def _launch(self) -> None:
         self._postmaster.clear(self.socket_dir, self._progress)
         quoted = '"' + str(self.socket_dir).replace('"', '""') + '"'  # a list setting: blanks and commas need quotes
@@ -241,21 +205,31 @@ class EmbeddedServer:
         except OSError as error:
             raise os_refusal(f"cannot start the server in {self.cluster}", error) from error
 
-    def _wait_until_ready(self) -> None:
+    def _answers(self, *, launched: bool) -> bool:
+        """Wait until the server takes connections; False when there is none, UserError when it was just launched."""
         begun = said = time.monotonic()
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=5).close()
-                return
+                return True
             except psycopg.OperationalError as error:
-                reason = str(error)
-            if not self._postmaster.alive():
-                messages = "\n".join(_tail(log) for log in (self._startup_log, self.log_path))
-                raise failure("the server did not start", messages, self.cluster, self.log_path)
+                reason = str(error).strip().splitlines()[-1].strip()
+            if "too many clients" in reason or "connection slots" in reason:
+                return True  # ready, and busy
+            if (at := self._postmaster.ready_at()) and (at != self.socket_dir or not self._socket.exists()):
+                raise UserError(
+                    f"the server runs, but its socket is not in {self.socket_dir}",
+                    hint="stop it with `dxy db stop` and start it again",
+                )
+            if not self._postmaster.alive():  # not there, or on its way out when we looked first
+                if launched:
+                    messages = "\n".join(_tail(log) for log in (self._startup_log, self.log_path))
+                    raise failure("the server did not start", messages, self.cluster, self.log_path)
+                return False
             now = time.monotonic()
             if now - begun > self._start_limit:
                 raise UserError(
-                    f"the server is not ready after {now - begun:.0f} s: {reason.strip().splitlines()[-1].strip()}",
+                    f"the server is not ready after {now - begun:.0f} s: {reason}",
                     hint=f"it goes on by itself; try again later, and see {self.log_path}",
                 )
             if now - said >= 2:
@@ -277,13 +251,6 @@ def market_url(settings: Settings, *, dbname: str = "dxy", progress: Progress = 
     server.start()
     server.ensure_database(dbname)
     return server.url(dbname)
-
-
-def _version_of(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return path.parent.name.removeprefix("pg")  # another user's: only the name can be read
 
 
 def _tail(path: Path, size: int = 8000) -> str:

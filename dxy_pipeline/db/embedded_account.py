@@ -5,9 +5,11 @@ A checkout under /root (mode 0700) is out of `nobody`'s reach, programs and data
 world-traversable place, the shelter (`/var/lib/dxy_pipeline`), keyed by the data directory that was asked for.
 """
 
+import errno
 import hashlib
 import os
 import pwd
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,7 @@ class Account:
 
     def can_enter(self, directory: Path) -> bool:
         """Whether this account can enter `directory`, or what exists of it: tried for real, so that ACLs count."""
-        while not directory.exists():
+        while not os.path.lexists(directory):
             directory = directory.parent
         command = ["/bin/sh", "-c", 'cd -- "$1"', "sh", directory]
         return subprocess.run(command, stderr=subprocess.DEVNULL, check=False, **self.run_as()).returncode == 0
@@ -65,12 +67,13 @@ class Account:
 
     def must_own(self, directory: Path) -> None:
         """Raise UserError unless `directory` is a real directory of this account."""
+        hint = "run this as the user who made it, or set DXY_DATA_DIR to another directory"
         found = directory.lstat()
-        if directory.is_symlink() or found.st_uid != self.uid:
-            raise UserError(
-                f"{directory} belongs to user {user_name(found.st_uid)}, the server would run as {self.name}",
-                hint="run this as the user who made it, or set DXY_DATA_DIR to another directory",
-            )
+        if found.st_uid != self.uid:
+            owner = user_name(found.st_uid)
+            raise UserError(f"{directory} belongs to user {owner}, the server would run as {self.name}", hint=hint)
+        if not stat.S_ISDIR(found.st_mode):
+            raise UserError(f"{directory} is not a directory", hint="move it away, or set DXY_DATA_DIR")
 
 
 def home_for(account: Account, data_dir: Path) -> Path:
@@ -97,23 +100,26 @@ def shelter() -> Path:
 
 def make_parents(directory: Path, account: Account) -> None:
     """Create `directory` and its parents; for a dropped root enterable by all, whatever the umask. Raises UserError."""
-    missing = []
-    while not directory.exists():
-        missing.append(directory)
-        directory = directory.parent
+    missing, path = [], directory
     try:
+        while not path.exists():
+            missing.append(path)
+            path = path.parent
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
             if account.drop:
                 path.chmod(0o755)
     except OSError as error:
-        raise os_refusal(f"cannot create {missing[0]}", error) from error
+        raise os_refusal(f"cannot create {directory}", error) from error
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory", hint="set DXY_DATA_DIR to a directory")
 
 
 def os_refusal(what: str, error: OSError) -> UserError:
     """Return the operating system's refusal as a UserError of one line."""
-    hint = "free space there" if error.errno == 28 else "set DXY_DATA_DIR to a directory that you may write to"
-    return UserError(f"{what}: {error.strerror or error}", hint=hint)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UserError(f"{what}: the disk is full", hint="free space there and try again")
+    return UserError(f"{what}: {error.strerror or error}", hint="set DXY_DATA_DIR to a directory you may write to")
 
 
 def user_name(uid: int) -> str:

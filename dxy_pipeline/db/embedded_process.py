@@ -1,7 +1,7 @@
 """The server's main process: is it ours and alive, launch it, end it, and say why it failed.
 
 A `postmaster.pid` proves nothing: after a crash or a reboot its pid may be gone, a zombie or another program, another
-cluster's server included. A process counts as ours when it runs as the account and works in the cluster's directory.
+cluster's server included. A process is ours when it is a postgres of the account that works in the cluster's directory.
 """
 
 import contextlib
@@ -49,6 +49,15 @@ class Postmaster:
         except psutil.NoSuchProcess:
             return None
         return process if self._is_ours(process) else None
+
+    def ready_at(self) -> Path | None:
+        """Return the socket directory of a server that says it is ready, or None; it may not be where we look."""
+        try:
+            lines = self.pid_file.read_text().splitlines()
+        except OSError:
+            return None
+        ready = len(lines) > 7 and lines[7].startswith("ready")
+        return Path(lines[4]) if ready and self.process() else None
 
     def alive(self) -> bool:
         """Whether the main process lives: the one in the pid file, or one just launched that has not written it yet."""
@@ -99,12 +108,13 @@ class Postmaster:
         try:
             if process.status() == psutil.STATUS_ZOMBIE or process.uids().effective != self.uid:
                 return False
-            try:
-                return Path(process.cwd()) == Path(os.path.realpath(self.cluster))
-            except psutil.AccessDenied:
-                return process.name().startswith("postgres")
+            if not process.name().startswith("postgres"):  # a user's shell may stand in that directory
+                return False
+            return Path(process.cwd()) == Path(os.path.realpath(self.cluster))
         except psutil.NoSuchProcess:
             return False
+        except psutil.AccessDenied:  # a hardened container hides it even from root: better wait for it than start twice
+            return True
 
     def _end_orphans(self, progress: Callable[[str], None], limit: float) -> None:
         """End the sessions of a killed main process: a new one refuses to start while they use the shared memory."""
@@ -126,8 +136,12 @@ class Postmaster:
 def failure(what: str, messages: str, where: Path, log: Path | None = None) -> UserError:
     """Return a UserError of one line from PostgreSQL's messages, the most telling of them last."""
     hint = f"see {log}" if log else f"is {where} writable, and a normal file system?"
-    if "No space left on device" in messages or "Disk quota exceeded" in messages or "File too large" in messages:
+    if re.search("No space left on device|Disk quota exceeded", messages):
         return UserError(f"{what}: the disk is full", hint=f"free space for {where} and try again; nothing was lost")
+    if re.search("File too large|File size limit exceeded", messages):
+        return UserError(
+            f"{what}: a file may not grow that large here", hint="raise the limit (ulimit -f) and try again"
+        )
     found = [match for line in messages.splitlines() if (match := _NOISE.match(line.strip()))]
     lines = [line.strip() for line in messages.splitlines() if line.strip()]
     reason = found[-1]["text"] if found else (lines or ["no message"])[-1]

@@ -54,6 +54,7 @@ _BY_TEXT: Final[tuple[tuple[str, str, str], ...]] = (
     ("too many clients", "the server has no free connection", "close other clients or try again"),
     ("remaining connection slots", "the server has no free connection", "close other clients or try again"),
     ("the database system is", "the server is starting up or shutting down", "wait a moment and try again"),
+    (r"socket .*permission denied", "the server belongs to another user", "run this as the user who started it"),
     ("translate host name", "the server's host name is unknown", _URL_HINT),
     ("resolve", "the server's host name is unknown", _URL_HINT),
     ("no such file or directory", "no server runs there", _URL_HINT),
