@@ -42,6 +42,8 @@ SUB_COMMANDS: Final[tuple[SubCommand, ...]] = (
     SubCommand("demo", "demo", "The whole pipeline on an embedded database, with real rates."),
     SubCommand("up", "up", "PostgreSQL, the Dagster UI and live bars, until Ctrl-C."),
     SubCommand("load", "load", "Load FX minutes: files, ECB rates, the Massive API, the simulation."),
+    SubCommand("status", "status", "Rows, latest bars and health; exits 1 when a check fails."),
+    SubCommand("checks", "checks", "List the checks, or run them and see the violating rows."),
     SubCommand("db", "db", "Start, stop and find the database server; plan and upgrade the schema."),
 )
 

@@ -1,0 +1,55 @@
+"""`dxy checks`: which checks there are, and running them on demand. Read-only."""
+
+import typer
+
+from dxy_pipeline.checks import engine
+from dxy_pipeline.checks.config import CHECKS, Rhythm
+from dxy_pipeline.cli import output
+from dxy_pipeline.cli.reading import reading
+from dxy_pipeline.core.clock import SystemClock
+from dxy_pipeline.errors import UserError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """List the checks, or run them."""
+
+
+@app.command("list")
+def list_checks(as_json: bool = typer.Option(False, "--json", help="Print as JSON.")) -> None:
+    """List every check: asset, name, severity, rhythm, what it means."""
+    rows = [
+        {"asset": c.asset, "check": c.name, "severity": c.severity, "rhythm": c.rhythm, "meaning": c.description}
+        for c in CHECKS
+    ]
+    output.emit(rows, as_json=as_json)
+
+
+@app.command("run")
+def run_checks(
+    only: list[str] = typer.Option([], "--only", help="Name of a check; may be given several times."),
+    rhythm: Rhythm = typer.Option(Rhythm.MINUTE, help="minute: the last 48 hours; daily: the whole history."),
+    sample: int = typer.Option(10, min=1, max=10_000, help="How many violating rows to keep of each check."),
+    as_json: bool = typer.Option(False, "--json", help="Print as JSON, violating rows included."),
+) -> None:
+    """Run checks now and show what they found. Exits 1 when one fails."""
+    if unknown := set(only) - {c.name for c in CHECKS}:
+        raise UserError(f"no check is called {', '.join(sorted(unknown))}", hint='"dxy checks list" shows the names')
+    now = SystemClock().now()
+    with reading("checks", statement_timeout=0) as conn:
+        results = engine.run_checks(conn, now, only=only or None, rhythm=rhythm, sample=sample)
+    if as_json:
+        output.emit([{**vars(result), "rows": result.rows} for result in results], as_json=True)
+    else:
+        rows = [
+            {"asset": r.asset_key, "check": r.name, "state": "ok" if r.passed else r.severity, "what": r.description}
+            for r in results
+        ]
+        output.emit(rows, title=f"{rhythm} checks at {now:%Y-%m-%d %H:%M} UTC")
+        for result in results:
+            if result.rows:
+                output.emit(result.rows, title=f"{result.key}: {result.violations} violations")
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
