@@ -183,7 +183,7 @@ class SimulatedSource:
         end = min(end, floor_to(self._clock.now()))
         start = max(start, _anchors().fixes[0].ts_utc)
         day = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        while day < end:
+        while day < end and start < end:
             rows = list(self._day_rows(pairs, max(start, day), min(end, day + DAY)))
             if rows:
                 yield Batch(rows, progress=f"simulated {day:%Y-%m-%d}")
