@@ -70,7 +70,8 @@ class FileSource:
             located = ((f"{self.path.name}:{line}", row) for line, row in chunk if isinstance(row, Bar))
             good, refused = screen(located, now, seen)
             kept = [bar for bar in good if bar.symbol in wanted and start <= bar.ts_utc < end]
-            yield Batch(kept, faults + refused, progress=f"{self.path.name} line {chunk[-1][0]:,}")
+            rejected = sorted(faults + refused, key=lambda row: int(row.location.rpartition(":")[2]))
+            yield Batch(kept, rejected, progress=f"{self.path.name} line {chunk[-1][0]:,}")
             chunk = list(islice(rows, BATCH_ROWS))
 
     def _rejected(self, line: int, fault: Fault) -> Rejected:
