@@ -20,7 +20,7 @@ from dxy_pipeline.cli.output import console, emit, note
 from dxy_pipeline.core.bars import Rejected
 from dxy_pipeline.core.clock import Clock, SystemClock
 from dxy_pipeline.core.index import SYMBOLS
-from dxy_pipeline.db import session
+from dxy_pipeline.db import schema, session
 from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
@@ -185,17 +185,21 @@ def _run(
         ) as conn,
         Progress(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as progress,
     ):
+        schema.require_head(conn)
         task = progress.add_task("reading", total=None)
         try:
-            for source in sources(conn):
-                for batch in source.bars(symbols, *window):
-                    tally.add(batch, bar_store.write_fx(conn, source.name, source.feed, batch))
-                    progress.update(task, description=batch.progress, advance=len(batch.rows) + len(batch.rejected))
+            with session.user_errors():
+                for source in sources(conn):
+                    for batch in source.bars(symbols, *window):
+                        tally.add(batch, bar_store.write_fx(conn, source.name, source.feed, batch))
+                        progress.update(task, description=batch.progress, advance=len(batch.rows) + len(batch.rejected))
         except UserError:
             if tally.result != bar_store.WriteResult():
                 note(f"stored before the error: {tally.result.inserted:,} new bars; run it again to go on")
             raise
     _show(tally, as_json=as_json)
+    if tally.result.rejected:
+        note(f"warning: {tally.result.rejected:,} row(s) were refused; they are kept in dxy.rejected_bar")
     if strict and tally.result.rejected:
         raise typer.Exit(1)
 
@@ -212,8 +216,9 @@ def _show(tally: Tally, *, as_json: bool) -> None:
         note(line)
     if refused:
         emit([{"refused because": reason, "rows": rows} for reason, rows in tally.reasons.most_common()])
-        hidden = tally.result.rejected - len(refused)
-        emit(refused, title=f"refused rows{f' (the first {len(refused)}; all in dxy.rejected_bar)' if hidden else ''}")
+        emit(refused, title="refused rows")
+        if tally.result.rejected > len(refused):
+            note(f"shown: the first {len(refused)} of {tally.result.rejected:,}; all are in dxy.rejected_bar")
     if not tally.first:
         note("nothing to load in this range")
 
