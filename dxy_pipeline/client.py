@@ -4,7 +4,7 @@
 engine's. Each takes an open psycopg connection or opens its own for the call. A naive datetime is taken as UTC.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +82,7 @@ def _utc(ts: datetime) -> datetime:
 
 
 @contextmanager
-def _session(conn: psycopg.Connection | None) -> Iterator[psycopg.Connection]:
+def _session(conn: psycopg.Connection | None) -> Generator[psycopg.Connection]:
     if conn is not None:
         yield conn
         return

@@ -28,7 +28,7 @@ def daily_contributions(closes: pd.DataFrame) -> pd.DataFrame:
     `closes`: index UTC timestamps, one column a pair. A day on which a pair has no bar is left out.
     """
     complete = closes[list(SYMBOLS)].dropna()
-    last = complete.groupby(complete.index.floor("D")).last()
+    last = complete.groupby(_days(complete)).last()
     rows = {
         after: contributions(last.loc[before].to_dict(), last.loc[after].to_dict())
         for before, after in zip(last.index[:-1], last.index[1:], strict=True)
@@ -47,7 +47,7 @@ def write_png(path: Path, candles: pd.DataFrame, moves: pd.DataFrame, title: str
     colours = [RISE if up else FALL for up in rising]
     upper.vlines(places, candles["low"], candles["high"], colors=colours, linewidth=0.6)
     upper.bar(places, candles["close"] - candles["open"], bottom=candles["open"], color=colours, width=0.9, linewidth=0)
-    days = pd.Series(candles.index.floor("D")).drop_duplicates()
+    days = pd.Series(_days(candles)).drop_duplicates()
     days = days[days.dt.dayofweek < 5]  # a Sunday evening is a sliver: its label would cover Monday's
     upper.set_xticks(list(days.index), [f"{day:%d %b}" for day in days])
     upper.set_ylabel("index points")
@@ -99,3 +99,7 @@ def write_html(path: Path, candles: pd.DataFrame, moves: pd.DataFrame, title: st
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.write_html(path, include_plotlyjs=True)
     return path
+
+
+def _days(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(frame.index).floor("D")

@@ -4,7 +4,7 @@ A check's SQL returns the violating rows; here they are counted, a sample is kep
 Nothing here writes. A check that cannot be evaluated is a failed result that says so; the others go on.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -86,7 +86,7 @@ def figures(conn: psycopg.Connection, now: datetime) -> list[AssetFigures]:
 
 
 @contextmanager
-def _snapshot(conn: psycopg.Connection, rhythm: Rhythm) -> Iterator[None]:
+def _snapshot(conn: psycopg.Connection, rhythm: Rhythm) -> Generator[None]:
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         conn.execute("SELECT set_config('statement_timeout', %s, true)", (_TIME_LIMIT[rhythm],))

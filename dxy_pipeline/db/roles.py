@@ -11,7 +11,7 @@ from psycopg import sql
 
 from dxy_pipeline.db.constants import sql_constants
 from dxy_pipeline.db.shape import BARS, Database
-from dxy_pipeline.sql import load, render
+from dxy_pipeline.sql import load, render, trusted
 
 OWNER, WRITER, READER = "dxy_owner", "dxy_writer", "dxy_reader"
 FUNCTION_CALLERS = ("service_role",)
@@ -70,11 +70,11 @@ def _own_by(conn: psycopg.Connection, owner: str, *, tables: bool) -> None:
     rows = conn.execute(load("queries/owned_objects"), {"owner": owner, "tables": tables}).fetchall()
     for kind, name in rows:
         # kind and name are spelled and quoted by the server's catalog
-        conn.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), sql.SQL(name), sql.Identifier(owner)))
+        conn.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(trusted(kind), trusted(name), sql.Identifier(owner)))
 
 
 def _execute_on_functions(conn: psycopg.Connection, statement: str, role: str) -> None:
     for (name,) in conn.execute(load("queries/callable_functions")).fetchall():
         conn.execute(
-            sql.SQL(statement).format(sql.SQL(name), sql.Identifier(role))  # ty: ignore[invalid-argument-type] - constants
+            trusted(statement).format(trusted(name), sql.Identifier(role))  # ty: ignore[invalid-argument-type] - constants
         )

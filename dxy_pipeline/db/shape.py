@@ -134,7 +134,7 @@ def inspect(conn: psycopg.Connection) -> Database:
     )
 
 
-def _scalar(cur: psycopg.Cursor[dict[str, Any]], query: str) -> str | int | None:
+def _scalar(cur: psycopg.Cursor[dict[str, Any]], query: str) -> Any:
     row = cur.execute(load(query)).fetchone()
     return next(iter(row.values())) if row else None
 
@@ -154,7 +154,11 @@ def _table(cur: psycopg.Cursor[dict[str, Any]], name: str) -> Table | None:
         can_alter=row["can_alter"],
         columns={c["name"]: Column(**c) for c in columns},
         checks=tuple(Check(c["name"], c["expression"], tuple(c["columns"]), c["validated"]) for c in checks),
-        indexes=tuple(Index(**{**i, "columns": tuple(i["columns"])}) for i in indexes),
+        indexes=tuple(_index(i) for i in indexes),
         row_security=row["row_security"],
         estimated_rows=row["estimated_rows"],
     )
+
+
+def _index(row: dict[str, Any]) -> Index:
+    return Index(**{**row, "columns": tuple(row["columns"])})

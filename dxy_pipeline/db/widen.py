@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from dxy_pipeline.db.shape import BARS, DERIVED, KEY, REGISTRY, Check, Database, Table
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.sql import load
+from dxy_pipeline.sql import load, trusted
 
 WANTED_COLUMNS: dict[str, dict[str, str]] = {
     BARS: {
@@ -78,7 +78,7 @@ class Step:
     """One change: what it does, the statement, the lock it takes and how long it holds it."""
 
     title: str
-    statement: sql.Composable
+    statement: sql.SQL | sql.Composed
     lock: str
     concurrent: bool = False
 
@@ -159,15 +159,15 @@ def _accepts(conn: psycopg.Connection, table: Table, check: Check) -> bool:
     sample = _SAMPLE[table.name] | _SAMPLE_ANY
     fields = sql.SQL(", ").join(
         sql.SQL("{}::{} AS {}").format(
-            sql.SQL(sample.get(c.name, "NULL")),  # ty: ignore[invalid-argument-type] - a constant of this module
-            sql.SQL(c.type),  # ty: ignore[invalid-argument-type] - spelled by the server's catalog
+            trusted(sample.get(c.name, "NULL")),
+            trusted(c.type),
             sql.Identifier(c.name),
         )
         for c in table.columns.values()
     )
     query = sql.SQL("SELECT ({}) IS NOT FALSE FROM (SELECT {}) AS sample").format(
-        sql.SQL(check.expression),
-        fields,  # ty: ignore[invalid-argument-type] - spelled by the server's catalog
+        trusted(check.expression),
+        fields,
     )
     row = conn.execute(query).fetchone()
     return bool(row and next(iter(row if isinstance(row, tuple) else row.values())))
@@ -206,7 +206,7 @@ def _column_steps(db: Database) -> Iterator[Step]:
             adds = sql.SQL(", ").join(
                 sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
                     sql.Identifier(c),
-                    sql.SQL(wanted[c]),  # ty: ignore[invalid-argument-type] - constants above
+                    trusted(wanted[c]),
                 )
                 for c in missing
             )
@@ -229,7 +229,7 @@ def _check_steps(conn: psycopg.Connection, db: Database) -> Iterator[Step]:
                 table,
                 name,
                 name,
-                sql.SQL(check.expression),  # ty: ignore[invalid-argument-type] - from the catalog
+                trusted(check.expression),
             ),
             "ACCESS EXCLUSIVE for an instant",
         )

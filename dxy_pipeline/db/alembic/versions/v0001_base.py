@@ -12,6 +12,7 @@ def upgrade() -> None:
     """Create tables."""
     bind = op.get_bind().execution_options(no_parameters=True)
     bind.exec_driver_sql(load("schema/own_tables"))
-    if op.get_context().config.attributes["empty"]:
+    config = op.get_context().config
+    if config is not None and config.attributes["empty"]:
         bind.exec_driver_sql(load("schema/seed_tables"))
         bind.exec_driver_sql("INSERT INTO dxy.setting (key, value) VALUES ('tables_made_by_us', 'true')")
