@@ -19,7 +19,7 @@ from dxy_pipeline.core.bars import Rejected
 from dxy_pipeline.core.index import DXY, SYMBOLS
 from dxy_pipeline.errors import DxyError, UserError
 from dxy_pipeline.sources.protocol import Batch
-from dxy_pipeline.sql import load
+from dxy_pipeline.sql import load, trusted
 
 ROLLUP_TIMEFRAMES = ("5m", "1h")
 SETTLE = timedelta(seconds=90)
@@ -228,7 +228,7 @@ def _write_range(conn: psycopg.Connection, target: str, call: str, values: dict[
         with attempt, conn.transaction():
             conn.execute("SELECT dxy.lock_days(%(start)s, %(end)s)", values)
             conn.execute(load("queries/consume_touched"), values)
-            row = conn.execute(sql.SQL(call), values).fetchone()  # ty: ignore[invalid-argument-type] - two literals above
+            row = conn.execute(trusted(call), values).fetchone()
             envelope = row[0] if row else {}
             if not envelope.get("success"):
                 raise ContractViolation(str(envelope.get("error", "no answer")))

@@ -75,6 +75,4 @@ def _own_by(conn: psycopg.Connection, owner: str, *, tables: bool) -> None:
 
 def _execute_on_functions(conn: psycopg.Connection, statement: str, role: str) -> None:
     for (name,) in conn.execute(load("queries/callable_functions")).fetchall():
-        conn.execute(
-            trusted(statement).format(trusted(name), sql.Identifier(role))  # ty: ignore[invalid-argument-type] - constants
-        )
+        conn.execute(trusted(statement).format(trusted(name), sql.Identifier(role)))

@@ -161,4 +161,5 @@ def _table(cur: psycopg.Cursor[dict[str, Any]], name: str) -> Table | None:
 
 
 def _index(row: dict[str, Any]) -> Index:
-    return Index(**{**row, "columns": tuple(row["columns"])})
+    flags = {name: bool(row[name]) for name in ("unique", "valid", "immediate")}
+    return Index(row["name"], tuple(row["columns"]), **flags, predicate=row["predicate"], definition=row["definition"])
