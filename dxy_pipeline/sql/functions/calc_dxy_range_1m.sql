@@ -4,7 +4,8 @@
 -- open = high = low = close: the true high and low of the index cannot be recovered from component bars (EURUSD and
 -- GBPUSD enter inverted, so the "highs" of all six give less than their "lows").
 -- Writes only what differs, so a second call changes nothing; a minute that lost an input loses its bar, unless the bar
--- was migrated (its inputs may never have been stored). Replaced images go to dxy.bar_revision.
+-- was migrated (its inputs may never have been stored). Replaced images go to dxy.bar_revision; what a migrated bar's
+-- legacy row said stays in raw.legacy.
 --
 -- Returns the envelope {success, inserted, updated, deleted, skipped_incomplete, derivation_version, timestamp_range};
 -- {success: false, error, inserted: 0, updated: 0, deleted: 0, skipped_incomplete: 0} for bad arguments or bad data, with
@@ -36,8 +37,8 @@ DECLARE
         'kind', 'dxy', 'derivation_version', p_derivation_version,
         'components', jsonb_build_array(${component_list}), 'formula_base', ${formula_base});
     v_limits jsonb := (SELECT s.value FROM dxy.setting AS s WHERE s.key = 'hard_limits');
-    v_low numeric := (v_limits ->> 'low')::numeric;
-    v_high numeric := (v_limits ->> 'high')::numeric;
+    v_low numeric := coalesce((v_limits ->> 'low')::numeric, 50);
+    v_high numeric := coalesce((v_limits ->> 'high')::numeric, 200);
 BEGIN
     PERFORM dxy.check_range(p_from_utc, p_to_utc);
     IF p_derivation_version IS NULL OR p_derivation_version < 1 THEN
@@ -62,6 +63,8 @@ BEGIN
             ) AS b
             GROUP BY b.ts_utc
         ) AS m
+        -- a foreign bar that does not start on a minute makes no index bar: it would count twice in the roll-ups
+        WHERE m.ts_utc = date_bin(interval '1 minute', m.ts_utc, 'epoch')
     ),
     stored AS (
         SELECT d.ts_utc, d.open, d.high, d.low, d.close, d.vol, d.vwap, d.trade_count, d.is_partial, d.source, d.raw,
@@ -77,8 +80,9 @@ BEGIN
             WHEN s.ts_utc IS NULL THEN true
             WHEN w.ts_utc IS NULL THEN NOT s.is_migrated
             WHEN s.is_migrated AND abs(s.close::numeric - w.price) <= 0.00000001 THEN false
-            ELSE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source, s.raw)
-                IS DISTINCT FROM (w.price, w.price, w.price, w.price, 0, NULL, 0, false, 'synthetic', v_raw)
+            ELSE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source)
+                IS DISTINCT FROM (w.price, w.price, w.price, w.price, 0, NULL, 0, false, 'synthetic')
+                OR (s.raw IS DISTINCT FROM v_raw AND s.raw - 'legacy' IS DISTINCT FROM v_raw)
         END
     ),
     inserted AS (
@@ -119,12 +123,15 @@ BEGIN
         revision AS (
             INSERT INTO dxy.bar_revision (canonical_symbol, timeframe, ts_utc, known_from, old, new)
             SELECT 'DXY', '1m', w.ts_utc, o.known_from, o.image,
-                o.image || jsonb_build_object('open', w.price, 'high', w.price, 'low', w.price, 'close', w.price, 'raw', v_raw)
+                o.image || jsonb_build_object('open', w.price, 'high', w.price, 'low', w.price, 'close', w.price,
+                    'raw', v_raw || CASE WHEN o.image -> 'raw' ? 'legacy'
+                        THEN jsonb_build_object('legacy', o.image #> '{raw,legacy}') ELSE '{}' END)
             FROM wanted AS w CROSS JOIN LATERAL dxy.minute_image(w.ts_utc) AS o
         )
         UPDATE public.data_bars AS d
         SET open = w.price, high = w.price, low = w.price, close = w.price, vol = 0, vwap = NULL, trade_count = 0,
-            is_partial = false, source = 'synthetic', raw = v_raw, updated_at = now()
+            is_partial = false, source = 'synthetic', updated_at = now(),
+            raw = v_raw || CASE WHEN d.raw ? 'legacy' THEN jsonb_build_object('legacy', d.raw -> 'legacy') ELSE '{}' END
         FROM wanted AS w
         WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = w.ts_utc;
         GET DIAGNOSTICS v_updated = ROW_COUNT;

@@ -15,5 +15,5 @@ AS $$
             AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
         GROUP BY d.ts_utc
     ) AS m
-    WHERE m.price IS NOT NULL;
+    WHERE m.price IS NOT NULL AND m.ts_utc = date_bin(interval '1 minute', m.ts_utc, 'epoch');
 $$;
