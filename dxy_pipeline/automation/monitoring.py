@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from dxy_pipeline.checks.config import CHECKS
-from dxy_pipeline.checks.dagster_checks import evaluation
+from dxy_pipeline.checks.dagster_checks import CHECKS_OP, evaluation
 from dxy_pipeline.checks.engine import CheckResult, run_checks
 from dxy_pipeline.checks.planned_rows import release_for_ended_runs
 from dxy_pipeline.errors import UserError
@@ -27,6 +27,17 @@ check_stored_bars = dg.define_asset_job(
     ),
     description="Evaluates every check now.",
 )
+
+
+@dg.schedule(
+    job=check_stored_bars,
+    cron_schedule="37 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Daily: every check over the whole history.",
+)
+def history_checks_schedule() -> dg.RunRequest:
+    return dg.RunRequest(run_config={"ops": {CHECKS_OP: {"config": {"window": "history"}}}})
 
 
 @dg.sensor(
