@@ -120,7 +120,8 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
             db = inspect(conn)
         if not _awaits_migration(db):
             widen.apply(conn, widen.steps(conn, db), note)
-            registry.upsert(conn, inspect(conn), data_location="data_bars")
+            moved = db.migration_state in {"none", "cut_over", "retired"}
+            registry.upsert(conn, inspect(conn), data_location="data_bars" if moved else "derived_data_bars")
         roles.apply(conn, inspect(conn))
         conn.execute(load("queries/record_routines"))
     finally:
@@ -154,6 +155,8 @@ def deploy_functions(conn: psycopg.Connection, *, legacy: bool, note: Callable[[
     for name in changed_functions(conn):
         note(f"function file {name}")
         with conn.transaction():
+            # A desk's tables may lack columns that only `dxy migrate prepare` adds; nothing calls the body before.
+            conn.execute("SET LOCAL check_function_bodies = off")
             conn.execute(_function_text(name))
             conn.execute(load("queries/record_function"), {"name": name, "sha256": _digest(_function_text(name))})
     if legacy and LEGACY_FUNCTION not in inspect(conn).functions:
