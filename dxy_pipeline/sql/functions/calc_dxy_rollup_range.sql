@@ -1,6 +1,7 @@
 -- Makes derived_data_bars hold exactly the DXY roll-up (5m or 1h) of the 1m bars in [p_from_utc, p_to_utc), widened to
 -- whole buckets. Writes only what differs; a bucket that no longer qualifies is soft-deleted, one that comes back
--- revives our own newest dead row. Replaced images go to dxy.bar_revision.
+-- revives our own newest dead row (whosever it is where the table has room for one row a key).
+-- Replaced images go to dxy.bar_revision.
 -- Returns {success, timeframe, inserted, updated, deleted, revived, derivation_version, timestamp_range}; errors as in
 -- calc_dxy_range_1m.
 CREATE OR REPLACE FUNCTION public.calc_dxy_rollup_range(
@@ -29,11 +30,24 @@ DECLARE
     v_revived bigint := 0;
     v_change jsonb;
     v_double text;
+    -- With a unique index over dead rows too there is one row a key, and a dead one of another writer has to be reused.
+    v_one_row_a_key boolean := EXISTS (
+        SELECT FROM pg_index AS i
+        WHERE i.indrelid = 'public.derived_data_bars'::regclass AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 3
+            AND ARRAY(SELECT a.attname::text FROM pg_attribute AS a
+                WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:2]) ORDER BY 1)
+                = '{canonical_symbol,timeframe,ts_utc}');
     v_raw jsonb := jsonb_build_object('kind', 'dxy', 'derivation_version', p_derivation_version,
         'rolled_up_from', 'data_bars', 'source_timeframe', '1m');
 BEGIN
     IF v_width IS NULL THEN
         RAISE EXCEPTION 'Invalid timeframe: %; DXY is rolled up to 5m and 1h', coalesce(p_timeframe, 'NULL');
+    END IF;
+    IF p_derivation_version IS NULL OR p_derivation_version < 1 THEN
+        RAISE EXCEPTION 'Invalid derivation version: %', p_derivation_version;
+    END IF;
+    IF p_now IS NULL OR NOT isfinite(p_now) THEN
+        RAISE EXCEPTION 'Invalid time: p_now must be finite';
     END IF;
     PERFORM dxy.check_range(p_from_utc, p_to_utc);
     PERFORM dxy.assert_rollup_writable();
@@ -55,7 +69,7 @@ BEGIN
         SELECT DISTINCT ON (d.ts_utc) d.ts_utc, d.ctid AS row_tid
         FROM public.derived_data_bars AS d
         WHERE d.canonical_symbol = 'DXY' AND d.timeframe = p_timeframe AND d.deleted_at IS NOT NULL
-            AND d.ts_utc >= v_from AND d.ts_utc < v_to AND d.raw ? 'rolled_up_from'
+            AND d.ts_utc >= v_from AND d.ts_utc < v_to AND (v_one_row_a_key OR d.raw ? 'rolled_up_from')
         ORDER BY d.ts_utc, d.deleted_at DESC
     ),
     difference AS MATERIALIZED (
