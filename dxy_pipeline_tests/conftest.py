@@ -4,11 +4,16 @@
 run the test on 18 and on 15: take them for everything that depends on SQL or on a database's shape.
 """
 
+import contextlib
 import os
+import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -123,6 +128,24 @@ def any_conn(any_db: str) -> Iterator[psycopg.Connection]:
     """An autocommit connection to `any_db`, time zone UTC."""
     with psycopg.connect(any_db, autocommit=True, options="-c TimeZone=UTC") as connection:
         yield connection
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user may enter and write to; servers left running in it are ended.
+
+    Not `tmp_path`: pytest's is closed to all but its owner, and as root the server runs as another user.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="dxy-place-"))
+    directory.chmod(0o777)
+    yield directory
+    for pid_file in directory.rglob("postmaster.pid"):
+        with contextlib.suppress(ValueError, IndexError, OSError, psutil.Error):
+            process = psutil.Process(int(pid_file.read_text().split()[0]))
+            if process.name() == "postgres" and Path(process.cwd()) == pid_file.parent:
+                process.send_signal(signal.SIGQUIT)
+                process.wait(30)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ The server listens on a unix socket in a 0700 directory and nowhere else, so `tr
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from psycopg import sql
 from dxy_pipeline.db import embedded_binaries
 from dxy_pipeline.db.embedded_account import Account, home_for, make_parents, os_refusal, shelter
 from dxy_pipeline.db.embedded_cluster import create, refuse_foreign
-from dxy_pipeline.db.embedded_process import Postmaster, failure
+from dxy_pipeline.db.embedded_process import Postmaster, exclusive, failure
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 
@@ -98,7 +97,7 @@ class EmbeddedServer:
 
     @cached_property
     def socket_dir(self) -> Path:
-        """Where the socket is: in the cluster or in a 0700 directory under /tmp when its path will not do for a socket."""
+        """Where the socket is: in the cluster, or under /tmp (0700) when that path will not do for a socket."""
         if len(os.fsencode(self.cluster)) <= SOCKET_PATH_LIMIT and "," not in str(self.cluster):  # libpq: two hosts
             return self.cluster
         return Path("/tmp") / f"dxy-pg-{hashlib.sha256(os.fsencode(self.cluster)).hexdigest()[:16]}"  # noqa: S108
@@ -145,7 +144,11 @@ class EmbeddedServer:
             return False
         self.account.must_own(self.cluster)
         with self._locked():
-            return self._postmaster.stop(limit, self._progress)
+            ran = self._postmaster.stop(limit, self._progress)
+            if self.socket_dir != self.cluster:
+                with contextlib.suppress(OSError):  # not there, or a killed server's sockets are still in it
+                    self.socket_dir.rmdir()
+            return ran
 
     def ensure_database(self, name: str) -> bool:
         """Create the database `name` unless it exists; returns whether it was created. The server must run."""
@@ -170,28 +173,8 @@ class EmbeddedServer:
     def _startup_log(self) -> Path:
         return self.home / f"pg{self.binaries.major}.log"
 
-    @contextlib.contextmanager
-    def _locked(self) -> Generator[None]:
-        """Hold the lock file: one starter or stopper at a time; the lock dies with its holder."""
-        path, said = self.home / f"pg{self.binaries.major}.lock", False
-        try:
-            handle = path.open("a")
-        except OSError as error:
-            raise os_refusal(f"cannot write to {self.home}", error) from error
-        with handle:
-            deadline = time.monotonic() + self._start_limit
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise UserError(f"another process holds {path}", hint="end the other start or stop") from None
-                    if not said:
-                        self._progress("waiting for another process that starts or stops this server")
-                    said = True
-                    time.sleep(0.05)
-            yield
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return exclusive(self.home / f"pg{self.binaries.major}.lock", self._start_limit, self._progress)
 
     def _launch(self) -> None:
         self._postmaster.clear(self.socket_dir, self._progress)

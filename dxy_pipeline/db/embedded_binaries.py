@@ -6,6 +6,7 @@ limit, leaves servers behind and breaks on spaces), the system's PostgreSQL, the
 
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from dxy_pipeline.db.embedded_account import Account
+from dxy_pipeline.db.embedded_account import Account, os_refusal
 from dxy_pipeline.errors import UserError
 
 PROGRAMS: Final = ("postgres", "initdb")
@@ -87,20 +88,30 @@ def _version(bindir: Path, account: Account) -> int | None:
 
 
 def _copy(bindir: Path, shelter: Path) -> Path:
-    """Copy programs, libraries and share files to where everyone may read them; once per version of the original."""
+    """Copy the programs to where everyone may read them, once per version of the original; returns their new folder.
+
+    Relative places are kept: programs find `lib` and `share` beside `bin`, and a wheel's bundled libraries in
+    `<package>.libs` beside the package.
+    """
     original = (bindir / "postgres").stat()
     mark = f"{bindir}:{original.st_size}:{original.st_mtime_ns}"
     target = shelter / f"pg-{hashlib.sha256(os.fsencode(mark)).hexdigest()[:12]}"
+    install, package = bindir.parent, bindir.parents[1]
+    parts = [install / name for name in ("bin", "lib", "share")] + [package.with_name(f"{package.name}.libs")]
+    base = package.parent
     if not target.exists():
-        aside = target.with_name(f"{target.name}.new-{os.getpid()}")
-        shutil.rmtree(aside, ignore_errors=True)
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(bindir.parent / part, aside / part, symlinks=True)
-        for path in (aside, *aside.rglob("*")):  # whatever root's umask said
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        aside = target.with_name(f"{target.name}.new-{secrets.token_hex(4)}")
         try:
+            for part in parts:
+                if part.exists():
+                    shutil.copytree(part, aside / part.relative_to(base), symlinks=True)
+            for path in (aside, *aside.rglob("*")):  # whatever root's umask said
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
             aside.rename(target)
-        except OSError:  # another starter was first
-            shutil.rmtree(aside)
-    return target / "bin"
+        except OSError as error:
+            if not target.exists():  # else another starter was first
+                raise os_refusal(f"cannot copy PostgreSQL's programs to {target}", error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)  # renamed by then if all went well
+    return target / bindir.relative_to(base)

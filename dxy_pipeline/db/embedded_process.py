@@ -1,22 +1,23 @@
-"""The server's main process: is it ours and alive, launch it, end it, and say why it failed.
+"""The server's main process: is it ours and alive, launch it, end it, say why it failed; and the lock around all that.
 
 A `postmaster.pid` proves nothing: after a crash or a reboot its pid may be gone, a zombie or another program, another
 cluster's server included. A process is ours when it is a postgres of the account that works in the cluster's directory.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any, Final
 
 import psutil
 
-from dxy_pipeline.db.embedded_account import Account
+from dxy_pipeline.db.embedded_account import Account, os_refusal
 from dxy_pipeline.errors import UserError
 
 _children: Final[dict[Path, "subprocess.Popen[Any]"]] = {}  # what this process started: reaped, not left as zombies
@@ -131,6 +132,29 @@ class Postmaster:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         orphan.send_signal(signal.SIGTERM if age < 10 else signal.SIGQUIT)
             time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path, limit: float, progress: Callable[[str], None]) -> Generator[None]:
+    """Hold the lock file: one starter or stopper at a time; the lock dies with its holder. Raises UserError."""
+    try:
+        handle = lock.open("a")
+    except OSError as error:
+        raise os_refusal(f"cannot write to {lock.parent}", error) from error
+    with handle:
+        begun, said = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - begun > limit:
+                    raise UserError(f"another process holds {lock}", hint="end the other start or stop") from None
+                if not said:
+                    progress("waiting for another process that starts or stops this server")
+                said = True
+                time.sleep(0.05)
+        yield
 
 
 def failure(what: str, messages: str, where: Path, log: Path | None = None) -> UserError:

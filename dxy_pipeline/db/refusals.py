@@ -71,6 +71,8 @@ def explain(error: psycopg.Error) -> UserError | None:
     for kind, meaning, hint in _BY_CLASS:
         if isinstance(error, kind):
             return UserError(f"{meaning}: {detail}", hint=hint)
+    if "file too large" in str(error).lower():  # PostgreSQL has no error class for a file size limit
+        return UserError(f"the database server's disk is full: {detail}", hint="raise its limit (ulimit -f, quota)")
     if isinstance(error, PoolTimeout):
         return UserError(f"no connection to the database: {detail}", hint=_URL_HINT)
     if not isinstance(error, psycopg.OperationalError):
