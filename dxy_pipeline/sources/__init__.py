@@ -12,7 +12,8 @@ from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 from dxy_pipeline.sources.protocol import Batch, FxSource
 
-LIVE_PATIENCE_S = 25.0
+# How long a failing request is tried again: live, the next minute comes anyway; a long history is worth the wait.
+LIVE_PATIENCE_S, HISTORY_PATIENCE_S = 25.0, 120.0
 
 
 class ExternalSource:
@@ -50,7 +51,7 @@ def source_from_settings(settings: Settings, clock: Clock, *, live: bool = False
             clock,
             base_url=settings.massive_base_url,
             calls_per_minute=settings.massive_calls_per_minute or None,
-            **({"patience": LIVE_PATIENCE_S} if live else {}),
+            patience=LIVE_PATIENCE_S if live else HISTORY_PATIENCE_S,
         )
         if live:
             source.check_live(SYMBOLS)

@@ -4,12 +4,12 @@ Add a format by adding a `Reader` to `READERS`; what a line of a format means is
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import median
 
-from dxy_pipeline.core.bars import MINUTE, Bar, Rejected, RejectReason, SeenKeys, screen
+from dxy_pipeline.core.bars import EPOCH, MINUTE, Bar, Rejected, RejectReason, SeenKeys, screen
 from dxy_pipeline.core.clock import Clock
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.errors import UserError
@@ -31,6 +31,8 @@ BATCH_ROWS = 20_000
 SAMPLE_ROWS = 20
 # No pair moves this far from its reference rate within days; another pair, or the inverse, mostly is this far.
 LEVEL_BAND = (0.8, 1.25)
+# How far another machine's clock, which stamped a file, may be off.
+WRITE_SKEW = timedelta(hours=1)
 
 
 def reader_named(name: str) -> Reader:
@@ -134,8 +136,13 @@ class FolderSource:
         self._make = lambda path: FileSource(path, file_format, options, clock)
 
     def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> Iterator[Batch]:
-        """Yield the bars of every file in name order. Raises UserError when the folder or the files are not there."""
+        """Yield the bars of every file in name order. Raises UserError when the folder or the files are not there.
+
+        A file last written before `start` cannot hold its bars and is passed over: a live tick reads what is new only.
+        """
         paths = sorted(path for path in self._folder.glob(self._pattern) if path.is_file())
         if not paths:
             raise UserError(f"no file matches {self._folder / self._pattern}", hint="check folder and pattern")
-        yield from chain.from_iterable(self._make(path).bars(symbols, start, end) for path in paths)
+        oldest = (start - WRITE_SKEW).timestamp() if start - EPOCH > WRITE_SKEW else 0
+        fresh = (path for path in paths if path.stat().st_mtime >= oldest)
+        yield from chain.from_iterable(self._make(path).bars(symbols, start, end) for path in fresh)

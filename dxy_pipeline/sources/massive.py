@@ -7,7 +7,7 @@ A batch is one pair over at most thirty days with all its pages, or nothing. Cal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from dxy_pipeline.core.bars import EPOCH, Bar, Rejected, RejectReason, ceil_to, floor_to, screen
 from dxy_pipeline.core.clock import Clock
@@ -125,7 +125,8 @@ def read_item(symbol: str, item: Any, location: str) -> Bar | Rejected:
         prices = [number(item.get(name)) for name in "ohlc"]
         volume, vwap = number(item.get("v")), number(item.get("vw"))
         when = datetime.fromtimestamp(t // 1000, UTC) + timedelta(milliseconds=t % 1000)
-        return Bar(symbol, when, *prices, volume or 0.0, vwap, count(item.get("n")))  # type: ignore[arg-type]
+        opened, high, low, close = cast("list[float]", prices)  # an absent one is None until the contract refuses it
+        return Bar(symbol, when, opened, high, low, close, volume or 0.0, vwap, count(item.get("n")))
     except (ValueError, TypeError, OverflowError, OSError):
         payload = {"item": str(item)[:500]}
         return Rejected(location, symbol, "" if t is None else str(t), payload, RejectReason.UNPARSEABLE)

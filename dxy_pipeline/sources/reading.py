@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -107,16 +107,16 @@ def parse_instant(text: str, clock: LocalClock | None) -> datetime:
     return clock(ts) if clock else ts
 
 
-def number(cell: object) -> float | None:
+def number(cell: Any) -> float | None:
     """Return a cell as float, None when empty; 'nan' and 'inf' pass, for the contract to name. Else ValueError."""
     if cell is None or cell == "":
         return None
     if isinstance(cell, str) and "_" in cell:
         raise ValueError(cell)  # Python reads 1_000, no exporter writes it
-    return float(cell)  # type: ignore[arg-type]
+    return float(cell)
 
 
-def count(cell: object) -> int | None:
+def count(cell: Any) -> int | None:
     """Return a cell as a whole number, None when it is empty. Raises ValueError (OverflowError for infinity)."""
     value = number(cell)
     return None if value is None else int(value)
@@ -176,7 +176,7 @@ def _zip_member(path: Path) -> zipfile.ZipExtFile:
 
 
 @contextmanager
-def text_lines(path: Path) -> Iterator[Iterator[tuple[int, str]]]:
+def text_lines(path: Path) -> Generator[Iterator[tuple[int, str]]]:
     """Open a text file, packed or not, as (line number, line without its end); empty lines are passed over.
 
     Raises UserError for a missing, empty, unreadable, binary or damaged file.

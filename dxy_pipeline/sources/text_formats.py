@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from dxy_pipeline.core.bars import Bar, RejectReason
 from dxy_pipeline.core.fx_week import is_open
@@ -90,7 +91,8 @@ def build(symbol: str, ts: str, instant: Callable[[], datetime], cells: Mapping[
     if when.tzinfo is None:
         return Fault(symbol, ts, {"line": line[:500]}, RejectReason.NAIVE_TIME)
     *prices, volume, vwap = figures
-    return Bar(symbol, when, *prices, 0.0 if volume is None else volume, vwap, trades)  # type: ignore[arg-type]
+    opened, high, low, close = cast("list[float]", prices)  # an absent one is None until the contract refuses it
+    return Bar(symbol, when, opened, high, low, close, 0.0 if volume is None else volume, vwap, trades)
 
 
 def read_csv(path: Path, options: FileOptions) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -226,6 +227,11 @@ def test_folder(tmp_path: Path) -> None:
     source = FolderSource(tmp_path, "*.csv", "histdata", PLAIN, CLOCK)
     rows = [row for batch in source.bars(SYMBOLS, *EVER) for row in batch.rows]
     assert plain(rows) == plain(euro + franc)
+    written = datetime(2024, 6, 10, 8, 30, tzinfo=UTC).timestamp()
+    os.utime(tmp_path / "b_USDCHF.csv", (written, written))
+    late = datetime(2024, 6, 10, 9, 45, tzinfo=UTC)
+    with_times = [tuple(batch.rows) for batch in source.bars(SYMBOLS, late, late + timedelta(hours=1))]
+    assert len(with_times) == 1  # the other was written long before the range
     with pytest.raises(UserError, match="no file matches"):
         list(FolderSource(tmp_path, "*.txt", "csv", PLAIN, CLOCK).bars(SYMBOLS, *EVER))
 
