@@ -166,6 +166,10 @@ def _prepare(read_only: bool, local: dict[str, str] | None) -> Callable[[Connect
             conn.read_only = True
         if isinstance(conn, PoolerConnection):
             conn.local_settings = local or {}
+        elif conn.info.parameter_status("TimeZone") != "UTC":  # libpq sends the caller's PGTZ after our options
+            conn.execute("set session time zone 'UTC'")
+            if not conn.autocommit:
+                conn.commit()
 
     return prepare
 
