@@ -68,7 +68,9 @@ class _Root(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except UserError as error:
             _report(error, debug=ctx.params["debug"])
             raise typer.Exit(2) from None
@@ -76,14 +78,18 @@ class _Root(TyperGroup):
             print("interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # `dxy status | head`: no complaint, and none from the interpreter when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _hush()
             raise typer.Exit(141) from None
         except Exception as error:
             if (known := _database_error(error)) is None:
                 raise
             _report(known, debug=ctx.params["debug"])
             raise typer.Exit(2) from None
+
+
+def _hush() -> None:
+    """`dxy status | head`: no complaint, and none from the interpreter when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _find(name: str) -> SubCommand | None:
@@ -136,7 +142,13 @@ def main() -> None:
     if "--debug" in options:
         args = ["--debug", *(arg for arg in options if arg != "--debug"), *args[len(options) :]]
     try:
-        typer.main.get_command(app).main(args=args, prog_name="dxy")
+        try:
+            typer.main.get_command(app).main(args=args, prog_name="dxy")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _hush()
+        sys.exit(141)
     except Exception:  # a bug: its trace, with no password in it
         _print_trace()
         sys.exit(1)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -105,8 +106,7 @@ def test_server_settings(place: Path) -> None:
         "log_rotation_age": "1h",
         "log_truncate_on_rotation": "on",
     }
-    with psycopg.connect(server.url()) as conn:
-        shown = {name: conn.execute(f"show {name}".encode()).fetchone()[0] for name in wanted}  # type: ignore[index]
+    shown = {name: ask(server, f"show {name}") for name in wanted}
     server.stop()
     assert shown == wanted
 
@@ -464,7 +464,7 @@ def _others() -> list[psutil.Process]:
     return [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and p.pid != os.getpid()]
 
 
-def _as_account() -> dict[str, int]:
+def _as_account() -> dict[str, Any]:
     account = Account.current()
     return {"user": account.uid, "group": account.gid} if account.drop else {}
 

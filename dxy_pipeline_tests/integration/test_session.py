@@ -3,8 +3,9 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +18,13 @@ from dxy_pipeline_tests.pg_server import Cluster
 
 
 def show(conn: psycopg.Connection, *names: str) -> tuple[str, ...]:
-    return tuple(conn.execute(f"show {name}".encode()).fetchone()[0] for name in names)  # type: ignore[index]
+    return tuple(str(value(conn, f"show {name}")) for name in names)
+
+
+def value(conn: psycopg.Connection, question: str) -> Any:
+    row = conn.execute(question.encode()).fetchone()
+    assert row is not None
+    return row[0]
 
 
 # --- direct connections
@@ -30,7 +37,7 @@ def test_every_session_has_a_name_utc_and_a_budget(any_empty_db: str, monkeypatc
         assert show(conn, "application_name", "timezone") == ("dxy_pipeline:loader", "UTC")
         assert show(conn, "statement_timeout", "lock_timeout") == ("1min", "5s")
         assert show(conn, "idle_in_transaction_session_timeout") == ("1min",)
-        instant = conn.execute("select timestamptz '2024-07-01 12:00:00+02'").fetchone()[0]  # type: ignore[index]
+        instant = value(conn, "select timestamptz '2024-07-01 12:00:00+02'")
         assert instant.isoformat() == "2024-07-01T10:00:00+00:00"
 
 
@@ -151,7 +158,7 @@ def test_pooler_by_setting_for_database_url(empty_db: str, monkeypatch: pytest.M
 
 
 @contextlib.contextmanager
-def refused(pattern: str, *, hint: str = "") -> Iterator[None]:
+def refused(pattern: str, *, hint: str = "") -> Generator[None]:
     with pytest.raises(UserError, match=pattern) as caught, user_errors():
         yield
     text = str(caught.value) + caught.value.hint
