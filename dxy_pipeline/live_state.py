@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from dxy_pipeline.core.index import SYMBOLS
+from dxy_pipeline.partitions import day_of, day_start
 from dxy_pipeline.sql import load
 
 OVERLAP = timedelta(minutes=15)  # recent minutes come late or are revised: each tick covers them again
@@ -57,8 +58,7 @@ def note(conn: psycopg.Connection, feed: str, until: datetime, state: State = "o
 
 def span(found: Progress | None, now: datetime) -> Span:
     """Return what a live run at `now` covers: from the last fetch less an overlap, bounded, to now."""
-    mark = found.fetched_until if found else now - FIRST_REACH
-    start = min(mark, now) - OVERLAP
+    start = min(found.fetched_until, now) - OVERLAP if found else day_start(day_of(now - FIRST_REACH))
     end = min(now, start + LONGEST_REACH)
     return Span(start, end, behind=end < now)
 

@@ -10,7 +10,6 @@ import dagster as dg
 
 from dxy_pipeline.assets import DERIVED_KEYS, KEYS
 from dxy_pipeline.assets.outcome import AUTOMATIC_TAG
-from dxy_pipeline.partitions import DAILY
 
 LIVE_JOB, LATE_JOB = "live_minute", "late_data"
 
@@ -19,13 +18,11 @@ _MAX_RUNTIME = "dagster/max_runtime"
 materialize_range = dg.define_asset_job(
     "materialize_range",
     selection=dg.AssetSelection.assets(*KEYS).without_checks(),
-    partitions_def=DAILY,
     description="All four assets for a day or a range of days: fetch FX, derive DXY 1m, roll up to 5m and 1h.",
 )
 live_minute = dg.define_asset_job(
     LIVE_JOB,
     selection=dg.AssetSelection.assets(*KEYS),
-    partitions_def=DAILY,
     # The first run after a month's outage takes minutes; a hung one would hold up every next minute.
     tags={AUTOMATIC_TAG: "true", _MAX_RUNTIME: "900", "dagster/priority": "10"},
     description="What the minute schedule runs: all four assets from the last fetch up to now, in one process.",
@@ -33,7 +30,6 @@ live_minute = dg.define_asset_job(
 late_data = dg.define_asset_job(
     LATE_JOB,
     selection=dg.AssetSelection.assets(*DERIVED_KEYS).without_checks(),
-    partitions_def=DAILY,
     tags={AUTOMATIC_TAG: "true", _MAX_RUNTIME: "3600"},
     description="Derives again the days whose FX minutes were changed, added or deleted after the fact.",
 )
