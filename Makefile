@@ -17,8 +17,8 @@ $(STAMP): requirements.lock pyproject.toml
 		{ echo "error: $(PYTHON) must be Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo "installing into $(VENV) (once)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP) ## the whole pipeline on an embedded database, with real rates; exits 0 only if healthy

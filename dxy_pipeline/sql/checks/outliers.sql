@@ -1,16 +1,19 @@
 -- Minute returns far outside the spread of their symbol (median absolute deviation), and the pair responsible: for the
--- index the pair whose weighted move is largest in that minute, for a pair itself.
+-- index the pair whose weighted move is largest in that minute, for a pair itself. The first bar after a pause is no
+-- minute return.
 WITH bar AS MATERIALIZED (
     SELECT d.canonical_symbol AS symbol, d.ts_utc,
-        ln(d.close::float8) - lag(ln(d.close::float8)) OVER (PARTITION BY d.canonical_symbol ORDER BY d.ts_utc) AS move
+        CASE WHEN d.ts_utc - lag(d.ts_utc) OVER symbol <= interval '15 minutes'
+            THEN ln(d.close::float8) - lag(ln(d.close::float8)) OVER symbol END AS move
     FROM public.data_bars AS d
     WHERE d.canonical_symbol = ANY (%(symbols)s::text[] || %(components)s::text[]) AND d.timeframe = '1m' AND d.close > 0 AND d.close < 'Infinity'
         AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s
+    WINDOW symbol AS (PARTITION BY d.canonical_symbol ORDER BY d.ts_utc)
 ),
-centre AS (
+centre AS MATERIALIZED (
     SELECT b.symbol, percentile_cont(0.5) WITHIN GROUP (ORDER BY b.move) AS median FROM bar AS b GROUP BY b.symbol
 ),
-spread AS (
+spread AS MATERIALIZED (
     SELECT b.symbol, c.median, percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(b.move - c.median)) AS mad
     FROM bar AS b JOIN centre AS c ON c.symbol = b.symbol GROUP BY b.symbol, c.median
 ),
