@@ -169,3 +169,18 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON dxy.migration_audit
     FOR EACH ROW EXECUTE FUNCTION dxy.refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON dxy.migration_audit
     FOR EACH STATEMENT EXECUTE FUNCTION dxy.refuse_change();
+
+-- A runner whose lease was taken over must not write: FOR SHARE keeps the token from changing before this commits.
+CREATE OR REPLACE FUNCTION dxy.check_fence(p_fence bigint)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM 1 FROM dxy.migration_lease AS l WHERE l.fence = p_fence FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another runner has taken the migration over (fencing token % is not the current one)', p_fence
+            USING ERRCODE = '55P02';
+    END IF;
+END;
+$$;

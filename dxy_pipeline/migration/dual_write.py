@@ -1,0 +1,59 @@
+"""dual-write: from here on every DXY 1m change that reaches one table reaches the other, whoever makes it.
+
+Run again in a later state it restores missing or disabled triggers; what was written meanwhile counts as unverified.
+"""
+
+from typing import Any
+
+from dxy_pipeline.db.shape import inspect
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import ledger, objects, states
+from dxy_pipeline.migration.context import Context
+
+
+def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
+    """Attach the mirror. Raises UserError without `readers_moved`: a reader that adds both tables counts twice."""
+    before = ctx.control()
+    restoring = before.state in states.DUAL and before.direction == "forward"
+    if not restoring:
+        states.target("dual-write", before.state)
+    if not readers_moved:
+        found = [row["name"] for row in ledger.rows(ctx.conn, "readers")]
+        named = f" (in this database: {', '.join(found[:3])})" if found else ""
+        raise UserError(
+            f"readers that add both tables would count each DXY minute twice{named}",
+            hint="move them to the view dxy.dxy_1m_active, then run it again with --readers-moved",
+        )
+    ctx.at("dual-write.begun")
+    objects.deploy(ctx.conn, inspect(ctx.conn))
+    if restoring:
+        return _restore(ctx)
+
+    def attach() -> int:
+        for table in ("migration_native", "migration_direct", "migration_dirty", "migration_undo"):
+            ctx.conn.execute(f"DELETE FROM dxy.{table}")
+        objects.attach(ctx.conn)
+        ctx.at("dual-write.attached!")
+        ledger.rows(ctx.conn, "native_record")
+        row = ctx.conn.execute("SELECT count(*) FROM dxy.migration_native").fetchone()
+        native = row[0] if row else 0
+        ctx.move("dual-write", before, details={"native_rows": native})
+        ctx.at("dual-write.recorded!")
+        return native
+
+    native = ctx.write("dual write", attach)
+    ctx.at("dual-write.done")
+    return {"state": "dual_write", "native rows": native, "triggers": len(objects.TRIGGERS)}
+
+
+def _restore(ctx: Context) -> dict[str, Any]:
+    missing = objects.missing_triggers(ctx.conn)
+    if missing:
+
+        def restore() -> None:
+            objects.attach(ctx.conn)
+            ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
+            ctx.audit("restore-triggers", {"missing": missing})
+
+        ctx.write("restore triggers", restore)
+    return {"state": ctx.control().state.value, "restored": missing or "nothing was missing"}

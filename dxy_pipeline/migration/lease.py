@@ -1,0 +1,97 @@
+"""One runner at a time: a lease row with a fencing token, which every write of a runner checks in its transaction.
+
+A session lock would not hold behind a transaction pooler, and a runner that was suspended for an hour would not know
+that another has taken over. A killed runner's lease is free as soon as the server has noticed that its backend is gone.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import ledger
+
+SECONDS = 60.0
+LOCK_TIMEOUT = "150ms"  # far under deadlock_timeout: of two that wait for each other it is we who give way
+RETRIED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held lease: its connection and its fencing token."""
+
+    conn: psycopg.Connection[Any]
+    fence: int
+
+    def write(self, work: Callable[[], T], *, what: str, patience: float = 60.0) -> T:
+        """Run `work` in one transaction under the fence, again when a lock is busy, for `patience` seconds.
+
+        Raises UserError when the lease was taken over, or when a lock never came; nothing of `work` stands then.
+        """
+        deadline, pause = time.monotonic() + patience, 0.02
+        while True:
+            try:
+                with self.conn.transaction():
+                    self.conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+                    self.conn.execute("SELECT dxy.check_fence(%s)", (self.fence,))
+                    return work()
+            except RETRIED as error:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"{what}: a lock never came ({error.diag.message_primary})",
+                        hint="another session holds the table; find it in pg_stat_activity, then run the command again",
+                    ) from error
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
+            except errors.CantChangeRuntimeParam as error:
+                raise UserError(
+                    str(error.diag.message_primary), hint="see `dxy migrate status`; this run has stopped"
+                ) from error
+
+    def renew(self) -> None:
+        """Extend the lease. Raises UserError when it is not ours any more."""
+        if not ledger.rows(self.conn, "renew_lease", fence=self.fence, seconds=SECONDS):
+            raise UserError("another runner has taken the migration over", hint="see `dxy migrate status`")
+
+
+@contextmanager
+def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Iterator[Lease]:
+    """Take the lease, and give it back at the end. Raises UserError that names the holder when it is taken."""
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    deadline = time.monotonic() + patience
+    while not (got := _take(conn, holder)):
+        if time.monotonic() > deadline:
+            row = conn.execute("SELECT holder, expires_at FROM dxy.migration_lease").fetchone()
+            raise UserError(
+                f"the migration is being run by {row[0] if row else 'another runner'}",
+                hint=f"wait for it, or until its lease ends at {row[1]:%H:%M:%S} UTC" if row else "try again",
+            )
+        time.sleep(0.05)
+    lease = Lease(conn, got)
+    try:
+        yield lease
+    finally:
+        if not conn.closed and not conn.broken:
+            conn.rollback()
+            conn.execute(
+                "UPDATE dxy.migration_lease SET holder = NULL, backend_pid = NULL WHERE fence = %s", (lease.fence,)
+            )
+
+
+def _take(conn: psycopg.Connection[Any], holder: str) -> int:
+    """Return the new fencing token, 0 when the lease is held (a running batch holds the row for its transaction)."""
+    try:
+        with conn.transaction():
+            conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            got = ledger.rows(conn, "take_lease", holder=holder, seconds=SECONDS)
+    except RETRIED:
+        return 0
+    return int(got[0]["fence"]) if got else 0

@@ -1,0 +1,185 @@
+"""rollback: from every state back to legacy, exact as docs/migration.md promises, in batches while writers go on.
+
+From retired: the CHECK goes and the mirror comes back in one transaction, tagged rows are un-deleted, and what data_bars
+took since is pulled back. Then readers return to legacy; then the way legacy -> data_bars is muted and data_bars is taken
+back day by day; last the triggers go and the registry row returns. Cut off anywhere, the same command goes on.
+"""
+
+import json
+from typing import Any
+
+import psycopg
+
+from dxy_pipeline.core.index import DXY, SYMBOLS
+from dxy_pipeline.db.shape import DERIVED, REGISTRY, inspect
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import ledger, objects, states
+from dxy_pipeline.migration.context import Context
+from dxy_pipeline.migration.states import State
+from dxy_pipeline.sql import render, trusted
+
+BATCH_DAYS = 7
+NOT_RESTORED = "ctid and xmin, heap order, bloat, sequence positions, ids of mirrored rows, added columns, the wider CHECK"
+
+
+def run(ctx: Context) -> dict[str, Any]:
+    """Go back. Returns what was undone and what is not restored."""
+    before = ctx.control()
+    if before.state in {State.NONE, State.LEGACY, State.ROLLED_BACK}:
+        if before.preparing:
+            return _abandon(ctx)
+        states.target("rollback", before.state)
+    ctx.write("rollback", lambda: _begin(ctx))
+    ctx.at("rollback.begun")
+    totals = {"un-deleted": 0, "pulled to legacy": 0, "removed from data_bars": 0, "restored in data_bars": 0}
+    if ctx.control().state is State.RETIRED:
+        ctx.write("rollback", lambda: _reopen(ctx))
+    if ctx.control().state is State.CUT_OVER:
+        objects.deploy(ctx.conn, inspect(ctx.conn))
+        _unretire(ctx, totals)
+    ctx.at("rollback.unretired")
+    if ctx.control().state in {State.CUT_OVER, State.VERIFIED}:
+        ctx.write("rollback", lambda: _readers_back(ctx))
+    if ctx.control().state is State.DUAL_WRITE:
+        ctx.write("rollback", lambda: _mute(ctx))
+        _undo(ctx, totals)
+    ctx.at("rollback.undone")
+    ctx.write("rollback", lambda: _close(ctx))
+    ctx.at("rollback.done")
+    return {"state": "rolled_back", **totals, "not restored": NOT_RESTORED}
+
+
+def _abandon(ctx: Context) -> dict[str, Any]:
+    """A prepare that was cut off: nothing of the desk's is changed but added columns and the wider CHECK."""
+
+    def work() -> None:
+        now = ctx.control()
+        _restore_registry(ctx, now.migration_id)
+        objects.withdraw(ctx.conn)
+        ctx.conn.execute("UPDATE dxy.migration_control SET preparing = false")
+        ctx.audit("abandon")
+
+    ctx.write("rollback", work)
+    return {"state": ctx.control().state.value, "not restored": NOT_RESTORED}
+
+
+def _begin(ctx: Context) -> None:
+    ctx.conn.execute("UPDATE dxy.migration_control SET direction = 'rollback', paused = false, verified_by = NULL")
+
+
+def _reopen(ctx: Context) -> None:
+    """Legacy opens for writers, and the mirror works both ways, in one transaction: no write falls between."""
+    objects.attach(ctx.conn)
+    ctx.conn.execute(trusted(f"ALTER TABLE public.{DERIVED} DROP CONSTRAINT IF EXISTS {objects.RETIRED_CHECK}"))
+    ctx.move("reopen", ctx.control())
+    ctx.at("rollback.reopened!")
+
+
+def _unretire(ctx: Context, totals: dict[str, int]) -> None:
+    tagged = {row["day"] for row in ledger.rows(ctx.conn, "tagged_days")}
+    if not tagged:
+        return
+    days = sorted(tagged | {row["day"] for row in ledger.rows(ctx.conn, "bars_days")})
+    for first in range(0, len(days), BATCH_DAYS):
+        batch = days[first : first + BATCH_DAYS]
+
+        def work(batch: list[Any] = batch) -> list[tuple[int, int]]:
+            done = [_pair(ctx, "unretire_day", day) for day in batch]
+            ctx.at("rollback.unretire!")
+            return done
+
+        for undeleted, pulled in ctx.write("rollback", work):
+            totals["un-deleted"] += undeleted
+            totals["pulled to legacy"] += pulled
+        ctx.lease.renew()
+        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days un-deleted")
+
+
+def _readers_back(ctx: Context) -> None:
+    """Readers return to legacy under the gate; the mirror still works both ways."""
+    ctx.conn.execute("SELECT pg_advisory_xact_lock(7411, -3)")
+    now = ctx.control()
+    ctx.move("readers-back", now, sets={"read_from": "legacy", "verified_by": None})
+    _restore_registry(ctx, now.migration_id)
+    ctx.at("rollback.readers!")
+
+
+def _mute(ctx: Context) -> None:
+    ctx.conn.execute(trusted(render("migration/mute_forward", {})))
+    ctx.at("rollback.muted!")
+
+
+def _undo(ctx: Context, totals: dict[str, int]) -> None:
+    wanted = {row["day"] for row in ledger.rows(ctx.conn, "bars_days")}
+    undo = ctx.conn.execute("SELECT DISTINCT (u.ts_utc AT TIME ZONE 'UTC')::date FROM dxy.migration_undo AS u").fetchall()
+    days = sorted(wanted | {row[0] for row in undo})
+    for first in range(0, len(days), BATCH_DAYS):
+        batch = days[first : first + BATCH_DAYS]
+
+        def work(batch: list[Any] = batch) -> list[tuple[int, int]]:
+            done = [_pair(ctx, "undo_day", day) for day in batch]
+            ctx.at("rollback.undo!")
+            return done
+
+        for removed, restored in ctx.write("rollback", work):
+            totals["removed from data_bars"] += removed - restored
+            totals["restored in data_bars"] += restored
+        ctx.lease.renew()
+        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days undone")
+
+
+def _close(ctx: Context) -> None:
+    now = ctx.control()
+    objects.detach(ctx.conn)
+    if ctx.conn.execute("SELECT 1 WHERE to_regclass('dxy.migration_undo') IS NOT NULL").fetchone():
+        left = ctx.conn.execute("SELECT count(*) FROM dxy.migration_undo").fetchone()
+        if left and left[0]:
+            raise UserError(f"{left[0]} rows are not restored yet", hint="run `dxy migrate rollback` again")
+    _restore_registry(ctx, now.migration_id)
+    ctx.move("rollback", now, sets={"direction": "forward", "read_from": "legacy", "cut_over_at": None,
+                                    "repaired_after": False, "verified_by": None})  # fmt: skip
+    objects.withdraw(ctx.conn)
+    ctx.at("rollback.closing!")
+
+
+def _pair(ctx: Context, function: str, day: Any) -> tuple[int, int]:
+    row = ctx.conn.execute(f"SELECT * FROM dxy.{function}(%s)", (day,)).fetchone()  # noqa: S608 - one of two names
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def _restore_registry(ctx: Context, migration_id: int) -> None:
+    """Put DXY's registry row back as `prepare` found it, column by column; a row that was not there stays if needed."""
+    saved = ctx.conn.execute(
+        "SELECT d.definition FROM dxy.migration_definition AS d WHERE d.migration_id = %s AND d.name = 'registry'",
+        (migration_id,),
+    ).fetchone()
+    columns = inspect(ctx.conn).tables[REGISTRY].columns
+    _remove_added_symbols(ctx, migration_id)
+    if saved is None:
+        return
+    names = [name for name in saved[0] if name in columns and name != "canonical_symbol"]
+    pairs = ", ".join(f'"{name}" = s."{name}"' for name in names)
+    ctx.conn.execute(
+        trusted(
+            f"UPDATE public.{REGISTRY} AS r SET {pairs}"  # noqa: S608 - names are the catalog's
+            f" FROM jsonb_populate_record(NULL::public.{REGISTRY}, %s::text::jsonb) AS s WHERE r.canonical_symbol = %s"
+        ),
+        (json.dumps(saved[0]), DXY),
+    )
+
+
+
+def _remove_added_symbols(ctx: Context, migration_id: int) -> None:
+    """Take out the registry rows that `prepare` added; one that bars refer to by a foreign key has to stay."""
+    try:
+        with ctx.conn.transaction():
+            ctx.conn.execute(
+                trusted(
+                    f"DELETE FROM public.{REGISTRY} AS r USING dxy.migration_definition AS d"  # noqa: S608
+                    " WHERE d.migration_id = %s AND d.name = 'registry symbols' AND r.canonical_symbol = ANY (%s)"
+                    " AND NOT coalesce(d.definition, '[]') ? r.canonical_symbol"
+                ),
+                (migration_id, [DXY, *SYMBOLS]),
+            )
+    except psycopg.errors.ForeignKeyViolation:
+        ctx.note("registry rows that bars refer to stay")

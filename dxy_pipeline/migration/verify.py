@@ -1,0 +1,148 @@
+"""verify: count and content of both tables compared day by day in one snapshot, the differing minutes listed.
+
+A repair (`--repair`) makes the tables equal again and never counts as a verification: another clean one must follow.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+
+from dxy_pipeline.db.shape import inspect
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import ledger, objects, states
+from dxy_pipeline.migration.context import Context
+from dxy_pipeline.migration.states import State
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one snapshot showed."""
+
+    legacy_rows: int
+    target_rows: int
+    native_only: int
+    failures: list[dict[str, Any]]
+    horizon: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether both tables hold the same."""
+        return not self.failures
+
+
+def compare(conn: psycopg.Connection[Any], days: list[date] | None = None) -> Comparison:
+    """Compare in one REPEATABLE READ snapshot (or in the caller's transaction). `days` None: everything."""
+    if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return _compare(conn, days)
+    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        return _compare(conn, days)
+    finally:
+        conn.rollback()
+
+
+def _compare(conn: psycopg.Connection[Any], days: list[date] | None) -> Comparison:
+    # Under row security of another role both sides may look empty, and 0 = 0: this makes that an error.
+    conn.execute("SELECT set_config('row_security', 'off', true), set_config('jit', 'off', true),"
+                 " set_config('work_mem', '64MB', true)")  # fmt: skip
+    row = conn.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
+    found = ledger.rows(conn, "verify_days") if days is None else ledger.rows(conn, "verify_some_days", days=days)
+    wrong = [r["day"] for r in found if not r["equal"]]
+    failures = ledger.rows(conn, "verify_keys", days=wrong) if wrong else []
+    if wrong and not failures:
+        failures = [{"ts_utc": None, "problem": f"content of {day} differs"} for day in wrong]
+    failures += [{**r, "problem": "native row vanished"} for r in ledger.rows(conn, "verify_native")]
+    return Comparison(
+        sum(r["legacy_rows"] for r in found),
+        sum(r["target_rows"] for r in found),
+        found[0]["native_only"] if found else 0,
+        failures,
+        row[0] if row else "0",
+    )
+
+
+def run(ctx: Context, *, repair: bool = False) -> dict[str, Any]:
+    """Verify everything; clean, the state becomes verified; not clean, it goes back to dual_write.
+
+    Raises UserError while days are missing or failed, or a trigger is not in order.
+    """
+    before = ctx.control()
+    if before.direction != "forward" or before.state not in states.DUAL:
+        states.target("verify", before.state if before.direction == "forward" else State.ROLLED_BACK)
+    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.require_triggers(ctx.conn)
+    if before.state is not State.CUT_OVER:
+        _require_all_days(ctx, before.migration_id)
+    ctx.at("verify.begun")
+    result = compare(ctx.conn)
+    ctx.at("verify.compared")
+    if repair:
+        return _repair(ctx, result)
+    record(ctx, before, result)
+    ctx.at("verify.done")
+    return {
+        "ok": result.ok,
+        "state": ctx.control().state.value,
+        "legacy rows": result.legacy_rows,
+        "data_bars rows": result.target_rows,
+        "native rows left out": result.native_only,
+        "failures": result.failures,
+    }
+
+
+def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str = "full") -> int:
+    """Enter the result in the ledger and move the state; returns the verification's number."""
+
+    def store() -> int:
+        row = ctx.conn.execute(
+            "INSERT INTO dxy.migration_verification (migration_id, kind, ok, legacy_rows, target_rows, native_only,"
+            " failures, horizon, verified_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s::text::xid8, %s) RETURNING id",
+            (before.migration_id, kind, result.ok, result.legacy_rows, result.target_rows, result.native_only,
+             json.dumps(result.failures[:1000], default=str), result.horizon, ctx.clock.now()),
+        ).fetchone()  # fmt: skip
+        assert row is not None
+        details = {"verification": row[0], "failures": len(result.failures)}
+        if before.state is State.CUT_OVER:
+            ctx.audit("verify", details)
+            ctx.conn.execute(
+                "UPDATE dxy.migration_control SET verified_by = %s, repaired_after = NOT %s", (row[0], result.ok)
+            )
+        elif result.ok:
+            ctx.move("verify", before, sets={"verified_by": row[0], "repaired_after": False}, details=details)
+        elif before.state is State.VERIFIED:
+            ctx.move("unverify", before, sets={"verified_by": None}, details=details)
+        else:
+            ctx.audit("verify", details)
+        ctx.at("verify.recorded!")
+        return int(row[0])
+
+    return ctx.write("verify", store)
+
+
+def _require_all_days(ctx: Context, migration_id: int) -> None:
+    rows = ctx.conn.execute(
+        "SELECT u.state, count(*), min(u.day) FROM dxy.migration_unit AS u"
+        " WHERE u.migration_id = %s AND u.state <> 'done' GROUP BY 1 ORDER BY 1",
+        (migration_id,),
+    ).fetchall()
+    if rows:
+        state, count, first = rows[0]
+        raise UserError(f"{count} days are {state}, the first is {first}", hint="run `dxy migrate backfill` first")
+
+
+def _repair(ctx: Context, result: Comparison) -> dict[str, Any]:
+    """Make the table that readers do not use equal to the one they use, for the listed minutes."""
+    keys = [f["ts_utc"] for f in result.failures if isinstance(f.get("ts_utc"), datetime)]
+    source = ctx.control().read_from
+    function = "mirror_to_bars" if source == "legacy" else "mirror_to_legacy"
+
+    def mend() -> int:
+        row = ctx.conn.execute(f"SELECT dxy.{function}(%s)", (keys,)).fetchone()  # noqa: S608 - one of two names
+        ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
+        ctx.audit("repair", {"minutes": [str(key) for key in keys[:100]], "from": source})
+        return row[0] if row else 0
+
+    return {"repaired": ctx.write("repair", mend) if keys else 0, "next": "dxy migrate verify"}

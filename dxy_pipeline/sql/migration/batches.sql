@@ -1,0 +1,199 @@
+-- One day's legacy rows into data_bars, each row in exactly one class. Idempotent: writes only what is missing.
+-- A minute that data_bars already has with another content: within 1e-8 of every price it is reconciled (legacy's image
+-- goes in, the old one to undo), else a conflict, which is noted with both images and, under p_policy 'stop', left alone.
+CREATE OR REPLACE FUNCTION dxy.backfill_day(
+    p_migration bigint, p_day date, p_policy text, p_fence bigint,
+    OUT scanned integer, OUT inserted integer, OUT identical integer, OUT reconciled integer, OUT superseded integer,
+    OUT unverifiable integer, OUT conflict integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET dxy.mirror = 'on'
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET work_mem = '32MB'
+SET jit = off
+AS $$
+DECLARE
+    v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
+    v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_missing integer;
+    v_reconciled timestamptz[];
+    v_conflict timestamptz[];
+BEGIN
+    PERFORM dxy.lock_days(v_from, v_to);
+    WITH legacy AS MATERIALIZED (
+        SELECT * FROM dxy.legacy_source AS l WHERE l.ts_utc >= v_from AND l.ts_utc < v_to
+    ),
+    target AS MATERIALIZED (
+        SELECT * FROM dxy.bars_image AS b WHERE b.ts_utc >= v_from AND b.ts_utc < v_to
+    ),
+    complete AS MATERIALIZED (
+        SELECT d.ts_utc FROM public.data_bars AS d
+        WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m' AND d.close > 0 AND d.close < 'Infinity'
+            AND d.ts_utc >= v_from AND d.ts_utc < v_to
+        GROUP BY d.ts_utc HAVING count(*) = 6
+    ),
+    classed AS MATERIALIZED (
+        SELECT l.*, CASE
+            WHEN b.ts_utc IS NULL AND c.ts_utc IS NULL THEN 'unverifiable'
+            WHEN b.ts_utc IS NULL THEN 'inserted'
+            WHEN (l.ts_utc, l.open, l.high, l.low, l.close, l.vol, l.vwap, l.trade_count, l.is_partial, l.source,
+                    l.ingested_at, l.raw, l.minus_zero_vol, l.zero_prices) IS NOT DISTINCT FROM
+                (b.ts_utc, b.open, b.high, b.low, b.close, b.vol, b.vwap, b.trade_count, b.is_partial, b.source,
+                    b.ingested_at, b.raw, b.minus_zero_vol, b.zero_prices) THEN 'identical'
+            WHEN abs(l.open::numeric - b.open::numeric) <= 0.00000001 AND abs(l.high::numeric - b.high::numeric) <= 0.00000001
+                AND abs(l.low::numeric - b.low::numeric) <= 0.00000001
+                AND abs(l.close::numeric - b.close::numeric) <= 0.00000001 THEN 'reconciled'
+            ELSE 'conflict' END AS class
+        FROM legacy AS l LEFT JOIN target AS b ON b.ts_utc = l.ts_utc LEFT JOIN complete AS c ON c.ts_utc = l.ts_utc
+    ),
+    -- A minute that an application took out of data_bars itself and legacy has again: absent is its before-image.
+    undo AS (
+        INSERT INTO dxy.migration_undo (ts_utc, before)
+        SELECT k.ts_utc, NULL FROM classed AS k
+        WHERE k.class IN ('inserted', 'unverifiable') AND (EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = k.ts_utc)
+            OR EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = k.ts_utc))
+        ON CONFLICT (ts_utc) DO NOTHING
+    ),
+    written AS (
+        INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count,
+            is_partial, source, ingested_at, raw, created_at, updated_at)
+        SELECT 'DXY', '1m', k.ts_utc, k.open, k.high, k.low, k.close, k.vol, k.vwap, k.trade_count, k.is_partial, k.source,
+            k.ingested_at, k.raw, k.created_at, now()
+        FROM classed AS k WHERE k.class IN ('inserted', 'unverifiable') ORDER BY k.ts_utc
+        ON CONFLICT DO NOTHING
+        RETURNING ts_utc
+    )
+    SELECT count(*), count(*) FILTER (WHERE k.class = 'inserted' AND w.ts_utc IS NOT NULL),
+        count(*) FILTER (WHERE k.class = 'identical'),
+        count(*) FILTER (WHERE k.class IN ('inserted', 'unverifiable') AND w.ts_utc IS NULL),
+        count(*) FILTER (WHERE k.class = 'unverifiable' AND w.ts_utc IS NOT NULL),
+        array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'reconciled'),
+        array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'conflict')
+    INTO scanned, inserted, identical, superseded, unverifiable, v_reconciled, v_conflict
+    FROM classed AS k LEFT JOIN written AS w ON w.ts_utc = k.ts_utc;
+
+    reconciled := coalesce(cardinality(v_reconciled), 0);
+    conflict := coalesce(cardinality(v_conflict), 0);
+    IF v_reconciled IS NOT NULL THEN
+        PERFORM dxy.mirror_to_bars(v_reconciled);
+    END IF;
+    IF v_conflict IS NOT NULL THEN
+        INSERT INTO dxy.migration_conflict AS c (migration_id, ts_utc, legacy_price, target_price, recomputed_price, decision,
+            legacy_image, target_image)
+        SELECT p_migration, l.ts_utc, l.close::numeric, b.close::numeric, r.price,
+            CASE p_policy WHEN 'legacy-wins' THEN p_policy ELSE 'open' END, to_jsonb(l), to_jsonb(b)
+        FROM dxy.legacy_image AS l
+        JOIN dxy.bars_image AS b ON b.ts_utc = l.ts_utc
+        LEFT JOIN LATERAL (SELECT round(dxy.index_price(${pivot_columns})::numeric, 8) AS price
+            FROM (SELECT ${pivot_closes_float} FROM public.data_bars AS b
+                  WHERE b.canonical_symbol IN (${component_list}) AND b.timeframe = '1m' AND b.ts_utc = l.ts_utc) AS m) AS r ON true
+        WHERE l.ts_utc = ANY (v_conflict)
+        ON CONFLICT (migration_id, ts_utc) DO UPDATE
+        SET decision = excluded.decision, legacy_price = excluded.legacy_price, target_price = excluded.target_price,
+            recomputed_price = excluded.recomputed_price, legacy_image = excluded.legacy_image,
+            target_image = excluded.target_image, noted_at = now();
+        IF p_policy = 'legacy-wins' THEN
+            PERFORM dxy.mirror_to_bars(v_conflict);
+        END IF;
+    END IF;
+    UPDATE dxy.migration_conflict AS c SET decision = 'resolved'
+    WHERE c.migration_id = p_migration AND c.decision = 'open' AND c.ts_utc >= v_from AND c.ts_utc < v_to
+        AND c.ts_utc <> ALL (coalesce(v_conflict, '{}'));
+    INSERT INTO dxy.migration_unit AS u (migration_id, day, state, scanned, inserted, identical, reconciled, superseded,
+        unverifiable, conflict, fence, finished_at)
+    VALUES (p_migration, p_day, CASE WHEN conflict > 0 AND p_policy <> 'legacy-wins' THEN 'failed' ELSE 'done' END, scanned,
+        inserted, identical, reconciled, superseded, unverifiable, conflict, p_fence, clock_timestamp())
+    ON CONFLICT (migration_id, day) DO UPDATE
+    SET state = excluded.state, scanned = excluded.scanned, inserted = excluded.inserted, identical = excluded.identical,
+        reconciled = excluded.reconciled, superseded = excluded.superseded, unverifiable = excluded.unverifiable,
+        conflict = excluded.conflict, fence = excluded.fence, finished_at = excluded.finished_at;
+END;
+$$;
+
+-- Soft-deletes one day's legacy rows with the tag of this migration; their updated_at is kept beside it.
+CREATE OR REPLACE FUNCTION dxy.retire_day(p_migration bigint, p_day date)
+RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET dxy.mirror = 'on'
+SET enable_seqscan = off
+AS $$
+DECLARE
+    v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
+    v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_count integer;
+BEGIN
+    PERFORM dxy.lock_days(v_from, v_to);
+    UPDATE public.derived_data_bars AS l
+    SET deleted_at = now(), dxy_retired_by = p_migration, dxy_retired_updated_at = l.updated_at, updated_at = now()
+    WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.deleted_at IS NULL AND l.ts_utc >= v_from AND l.ts_utc < v_to;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END;
+$$;
+
+-- The way back of retire_day, and the writes that data_bars took since go to legacy. Native rows that nobody changed
+-- were never mirrored and stay where they are.
+CREATE OR REPLACE FUNCTION dxy.unretire_day(p_day date, OUT undeleted integer, OUT pulled integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET dxy.mirror = 'on'
+SET enable_seqscan = off
+AS $$
+DECLARE
+    v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
+    v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_keys timestamptz[];
+BEGIN
+    PERFORM dxy.lock_days(v_from, v_to);
+    undeleted := dxy.unretire_rows(ARRAY(SELECT l.ts_utc FROM public.derived_data_bars AS l
+        WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.dxy_retired_by IS NOT NULL
+            AND l.ts_utc >= v_from AND l.ts_utc < v_to));
+    -- The application gave this minute a new row meanwhile: the old one stays deleted and loses the tag.
+    UPDATE public.derived_data_bars AS l SET dxy_retired_by = NULL, dxy_retired_updated_at = NULL
+    WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.dxy_retired_by IS NOT NULL
+        AND l.ts_utc >= v_from AND l.ts_utc < v_to;
+    SELECT array_agg(coalesce(l.ts_utc, b.ts_utc)) INTO v_keys
+    FROM (SELECT * FROM dxy.legacy_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS l
+    FULL JOIN (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS b ON b.ts_utc = l.ts_utc
+    WHERE l IS DISTINCT FROM b
+        AND NOT (l.ts_utc IS NULL AND EXISTS (SELECT FROM dxy.migration_native AS n
+            JOIN public.data_bars AS d ON d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = n.ts_utc
+            WHERE n.ts_utc = b.ts_utc AND NOT n.had_legacy AND n.row_hash = hash_record_extended(d, 0)));
+    pulled := 0;
+    IF v_keys IS NOT NULL THEN
+        pulled := dxy.mirror_to_legacy(v_keys);
+    END IF;
+END;
+$$;
+
+-- Takes one day of data_bars back to what it was before the dual write, plus what applications wrote there themselves.
+CREATE OR REPLACE FUNCTION dxy.undo_day(p_day date, OUT removed integer, OUT restored integer)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET dxy.mirror = 'on'
+SET enable_seqscan = off
+AS $$
+DECLARE
+    v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
+    v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    PERFORM dxy.lock_days(v_from, v_to);
+    DELETE FROM public.data_bars AS d
+    WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc >= v_from AND d.ts_utc < v_to
+        AND (EXISTS (SELECT FROM dxy.migration_undo AS u WHERE u.ts_utc = d.ts_utc)
+            OR NOT EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = d.ts_utc)
+                AND NOT EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = d.ts_utc));
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    INSERT INTO public.data_bars OVERRIDING SYSTEM VALUE
+    SELECT (u.before).* FROM dxy.migration_undo AS u
+    WHERE (u.before).ts_utc IS NOT NULL AND u.ts_utc >= v_from AND u.ts_utc < v_to;
+    GET DIAGNOSTICS restored = ROW_COUNT;
+    DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc >= v_from AND u.ts_utc < v_to;
+END;
+$$;
