@@ -53,7 +53,7 @@ lint: $(STAMP) ## style, types, layers, dependencies, SQL, definitions, known vu
 	@$(MAKE) --no-print-directory audit
 
 audit: $(STAMP) ## known vulnerabilities in the locked packages
-	@$(PY) -m pip_audit --require-hashes --disable-pip -r requirements.lock
+	@$(PY) -m dxy_pipeline_tests.audit
 
 format: $(STAMP) ## format the code
 	@$(VENV)/bin/ruff check --fix .

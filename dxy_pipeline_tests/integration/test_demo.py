@@ -23,7 +23,12 @@ def test_demo_is_healthy_and_a_second_one_writes_nothing(place: Path) -> None:
     assert report["healthy"] is True
     assert report["rows_written"] > 100_000
     assert all(check["passed"] for check in report["checks"])
-    assert {figures["asset"] for figures in report["assets"] if figures["bars"]} == {"fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"}
+    assert {figures["asset"] for figures in report["assets"] if figures["bars"]} == {
+        "fx_1m",
+        "dxy_1m",
+        "dxy_5m",
+        "dxy_1h",
+    }
     for level in report["levels"]:
         assert abs(level["derived"] - level["published"]) <= level["tolerance"], level
     for picture in report["pictures"]:
