@@ -1,21 +1,25 @@
 """Roles and grants: owner, writer, reader; nothing to PUBLIC.
 
 Functions run with the rights of the owner of data_bars: `dxy_owner` where we made the tables, the desk's own owner
-elsewhere. Roles are cluster-wide; where they may not be created, the plan says so and the grants are left out.
+elsewhere. Roles are cluster-wide; where they may not be created or used, the plan says so and they are left out.
+A desk may have default privileges that hand every new object to its web roles: what we make is taken from them again.
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import psycopg
 from psycopg import sql
 
 from dxy_pipeline.db.constants import sql_constants
-from dxy_pipeline.db.shape import BARS, Database
+from dxy_pipeline.db.shape import BARS, DERIVED, TABLES, Database
+from dxy_pipeline.db.widen import Step
 from dxy_pipeline.sql import load, render, trusted
 
 OWNER, WRITER, READER = "dxy_owner", "dxy_writer", "dxy_reader"
 FUNCTION_CALLERS = ("service_role",)
 OUTSIDERS = ("anon", "authenticated")
+LEGACY_FUNCTION = "calc_dxy_range_derived"
 
 
 def notes(db: Database) -> list[str]:
@@ -30,21 +34,56 @@ def apply(conn: psycopg.Connection, db: Database) -> None:
     """Create missing roles where allowed, hand our objects to the owner of data_bars, set the grants. Idempotent."""
     present = _ensure_roles(conn, db)
     with conn.transaction():
-        if db.shape == "E" and OWNER in present:
-            _own_by(conn, OWNER, tables=True)
+        if db.made_by_us and OWNER in present:
+            if _may_use(conn, OWNER):
+                _own_by(conn, OWNER, tables=True)
         elif db.tables[BARS].owner != db.user:
             _own_by(conn, db.tables[BARS].owner, tables=False)
         conn.execute(load("schema/grants"))
+        close_to_outsiders(conn, db)
         if READER in present:
             conn.execute(render("schema/grant_reader", sql_constants()))
         if WRITER in present:
+            _let_write_read(conn)
             conn.execute(load("schema/grant_writer"))
+            for (sequence,) in conn.execute(load("queries/serial_sequences")).fetchall():
+                conn.execute(sql.SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(trusted(sequence), trusted(WRITER)))
         for role in FUNCTION_CALLERS:
             if role in db.roles:
-                _execute_on_functions(conn, "GRANT EXECUTE ON FUNCTION {} TO {}", role)
-        for role in OUTSIDERS:
-            if role in db.roles:
-                _execute_on_functions(conn, "REVOKE ALL ON FUNCTION {} FROM {}", role)
+                _on_functions(conn, "GRANT EXECUTE ON FUNCTION {} TO {}", role, with_legacy=False)
+
+
+def close_to_outsiders(conn: psycopg.Connection, db: Database) -> None:
+    """Take from PUBLIC and a desk's web roles whatever its default privileges gave them on objects of ours."""
+    _on_functions(conn, "REVOKE ALL ON FUNCTION {} FROM {}", "PUBLIC", with_legacy=db.made_by_us)
+    for role in OUTSIDERS:
+        if role not in db.roles:
+            continue
+        _on_functions(conn, "REVOKE ALL ON FUNCTION {} FROM {}", role, with_legacy=db.made_by_us)
+        name = sql.Identifier(role)
+        for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+            conn.execute(sql.SQL("REVOKE ALL ON ALL {} IN SCHEMA dxy FROM {}").format(sql.SQL(kind), name))
+        conn.execute(sql.SQL("REVOKE ALL ON SCHEMA dxy FROM {}").format(name))
+        if db.made_by_us:
+            for table in TABLES:
+                conn.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(sql.Identifier("public", table), name))
+
+
+def policy_steps(db: Database) -> Iterator[Step]:
+    """Policies that let our roles through a desk's row level security: without one a reader sees no row at all."""
+    for table, role, command in ((BARS, READER, "SELECT"), (DERIVED, READER, "SELECT"), (BARS, WRITER, "ALL")):
+        name = f"{role}_{command.lower()}"
+        found = db.tables.get(table)
+        if role not in db.roles or found is None or not found.row_security or name in found.policies:
+            continue
+        check = sql.SQL(" WITH CHECK (true)" if command == "ALL" else "")
+        yield Step(
+            f"add the policy {name} to {table}, for {role} only",
+            sql.SQL("CREATE POLICY {} ON {} FOR {} TO {} USING (true){}").format(
+                sql.Identifier(name), sql.Identifier("public", table), sql.SQL(command), sql.Identifier(role), check
+            ),
+            "ACCESS EXCLUSIVE for an instant",
+        )
 
 
 def _ensure_roles(conn: psycopg.Connection, db: Database) -> set[str]:
@@ -61,18 +100,50 @@ def _ensure_roles(conn: psycopg.Connection, db: Database) -> set[str]:
     return present
 
 
-def _own_by(conn: psycopg.Connection, owner: str, *, tables: bool) -> None:
-    """Give schema dxy, its objects and our functions (and, where we made them, the three tables) to `owner`."""
-    member = conn.execute("SELECT pg_has_role(current_user, %s, 'MEMBER')", (owner,)).fetchone()
-    if not (member and member[0]):
+def _may_use(conn: psycopg.Connection, owner: str) -> bool:
+    """Whether we have the owner's rights. From PostgreSQL 16 on a role's creator has them only after a grant."""
+    usable = "SELECT pg_has_role(current_user, %s, 'USAGE')"
+    row = conn.execute(usable, (owner,)).fetchone()
+    if row and row[0]:
+        return True
+    with contextlib.suppress(psycopg.errors.InsufficientPrivilege), conn.transaction():
         conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(owner)))
-    conn.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(sql.Identifier(owner)))
+        return True
+    return False
+
+
+def _let_write_read(conn: psycopg.Connection) -> None:
+    """Make the writer a reader too; where only an administrator may, it gets the same grants itself."""
+    row = conn.execute("SELECT pg_has_role(%s, %s, 'USAGE')", (WRITER, READER)).fetchone()
+    if row and row[0]:
+        return
+    with contextlib.suppress(psycopg.errors.InsufficientPrivilege), conn.transaction():
+        conn.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(READER), sql.Identifier(WRITER)))
+        return
+    conn.execute(trusted(render("schema/grant_reader", sql_constants()).replace(READER, WRITER)))
+
+
+def _own_by(conn: psycopg.Connection, owner: str, *, tables: bool) -> None:
+    """Give schema dxy, its objects and our functions (and, where we made them, the three tables) to `owner`.
+
+    A new owner needs CREATE on the schema of what it is given.
+    """
     rows = conn.execute(load("queries/owned_objects"), {"owner": owner, "tables": tables}).fetchall()
+    if not rows:
+        return
+    for schema in ("public", "dxy"):
+        has = conn.execute("SELECT has_schema_privilege(%s, %s, 'CREATE')", (owner, schema)).fetchone()
+        if not (has and has[0]):
+            conn.execute(
+                sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(owner))
+            )
     for kind, name in rows:
         # kind and name are spelled and quoted by the server's catalog
         conn.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(trusted(kind), trusted(name), sql.Identifier(owner)))
 
 
-def _execute_on_functions(conn: psycopg.Connection, statement: str, role: str) -> None:
-    for (name,) in conn.execute(load("queries/callable_functions")).fetchall():
-        conn.execute(trusted(statement).format(trusted(name), sql.Identifier(role)))
+def _on_functions(conn: psycopg.Connection, statement: str, role: str, *, with_legacy: bool) -> None:
+    grantee = sql.SQL("PUBLIC") if role == "PUBLIC" else sql.Identifier(role)
+    rows = conn.execute(load("queries/callable_functions"), {"legacy": LEGACY_FUNCTION if with_legacy else ""})
+    for (name,) in rows.fetchall():
+        conn.execute(trusted(statement).format(trusted(name), grantee))

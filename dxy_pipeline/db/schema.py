@@ -37,6 +37,7 @@ FUNCTIONS = (
     "touch_targets",
     "bar_images",
     "touch_trigger",
+    "touch_truncate",
     "rollup_bars",
     "open_minutes",
     "recomputed_minutes",
@@ -44,7 +45,6 @@ FUNCTIONS = (
     "calc_dxy_range_1m",
     "calc_dxy_rollup_range",
 )
-LEGACY_FUNCTION = "calc_dxy_range_derived"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def plan(conn: psycopg.Connection) -> Plan:
     pending = [s.revision for s in scripts.iterate_revisions("heads", db.revision or "base")]
     for revision in reversed(pending):
         result.steps.append((f"schema version {revision}: {scripts.get_revision(revision).doc}", "new objects only"))
-    changed = changed_functions(conn) if db.has_own_schema else [*FUNCTIONS]
+    changed = changed_functions(conn) if db.has_digests else [*FUNCTIONS]
     result.steps.extend((f"function file {name}", "replaces the function only") for name in changed)
     if not db.has_own_schema:
         result.steps.append(("FX calendar, roles and grants", "new objects only"))
@@ -91,6 +91,7 @@ def plan(conn: psycopg.Connection) -> Plan:
         (result.waits_for_migration if _awaits_migration(db) else result.steps).extend(ddl)
     elif not db.has_own_schema:
         result.steps.append((f"create {BARS}, derived_data_bars, core_asset_registry_all", "new objects only"))
+    result.steps.extend((s.title, s.lock) for s in roles.policy_steps(db))
     result.notes.extend(roles.notes(db))
     return result
 
@@ -106,10 +107,14 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
         raise UserError(
             f"database {todo.database}: {todo.refused[0]}{more}", hint='see "dxy db plan" for the whole list'
         )
-    before = inspect(conn)
-    conn.execute("SELECT pg_advisory_lock(7411, -1)")  # one upgrade at a time
     try:
-        conn.execute("CREATE SCHEMA IF NOT EXISTS dxy")
+        conn.execute("SELECT pg_advisory_lock(7411, -1)")  # one upgrade at a time
+    except psycopg.errors.LockNotAvailable as error:
+        raise UserError(f"another upgrade of database {todo.database} is under way", hint="wait for its end") from error
+    try:
+        before = inspect(conn)
+        if not before.has_own_schema:
+            conn.execute("CREATE SCHEMA dxy")
         _run_versions(conn, empty=not before.tables)
         deploy_functions(conn, legacy=before.shape == "E", note=note)
         _fill_calendar(conn)
@@ -120,9 +125,12 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
             db = inspect(conn)
         if not _awaits_migration(db):
             widen.apply(conn, widen.steps(conn, db), note)
+            if inspect(conn).tables[BARS].key_index() is None:
+                raise UserError(f"public.{BARS} has no valid unique index on its key", hint='see "dxy db plan"')
             moved = db.migration_state in {"none", "cut_over", "retired"}
             registry.upsert(conn, inspect(conn), data_location="data_bars" if moved else "derived_data_bars")
         roles.apply(conn, inspect(conn))
+        widen.apply(conn, [*roles.policy_steps(inspect(conn))], note)
         conn.execute(load("queries/record_routines"))
     finally:
         conn.execute("SELECT pg_advisory_unlock(7411, -1)")
@@ -152,15 +160,19 @@ def deploy_functions(conn: psycopg.Connection, *, legacy: bool, note: Callable[[
 
     `legacy` also creates the legacy writer where the database has none of that name.
     """
+    db = inspect(conn)
     for name in changed_functions(conn):
         note(f"function file {name}")
         with conn.transaction():
             # A desk's tables may lack columns that only `dxy migrate prepare` adds; nothing calls the body before.
             conn.execute("SET LOCAL check_function_bodies = off")
             conn.execute(_function_text(name))
+            roles.close_to_outsiders(conn, db)
             conn.execute(load("queries/record_function"), {"name": name, "sha256": _digest(_function_text(name))})
-    if legacy and LEGACY_FUNCTION not in inspect(conn).functions:
-        conn.execute(_function_text(LEGACY_FUNCTION))
+    if legacy and roles.LEGACY_FUNCTION not in db.functions:
+        with conn.transaction():
+            conn.execute(_function_text(roles.LEGACY_FUNCTION))
+            roles.close_to_outsiders(conn, inspect(conn))
 
 
 def _refusals(conn: psycopg.Connection, db: Database, scripts: ScriptDirectory) -> list[str]:
@@ -171,6 +183,8 @@ def _refusals(conn: psycopg.Connection, db: Database, scripts: ScriptDirectory) 
     found = widen.refusals(conn, db) if db.tables else []
     if not db.has_own_schema and not db.can_create_schema:
         found.append(f"user {db.user} may not create a schema here; grant CREATE on database {db.name}")
+    if not db.can_create_function:
+        found.append(f"user {db.user} may not create functions here; grant CREATE on schema public of {db.name}")
     found += [
         f"user {db.user} is not a member of {t.owner}, who owns public.{t.name}; connect as {t.owner}"
         for t in db.tables.values()
@@ -198,7 +212,7 @@ def _config() -> Config:
     return config
 
 
-def _run_versions(conn: psycopg.Connection, *, empty: bool) -> None:
+def _run_versions(conn: psycopg.Connection, *, empty: bool, target: str = "head") -> None:
     """Hand Alembic its own SQLAlchemy view of the psycopg connection."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: conn, poolclass=sqlalchemy.pool.StaticPool, pool_reset_on_return=None
@@ -208,7 +222,7 @@ def _run_versions(conn: psycopg.Connection, *, empty: bool) -> None:
         with engine.connect() as connection:
             config = _config()
             config.attributes.update(connection=connection, empty=empty)
-            command.upgrade(config, "head")
+            command.upgrade(config, target)
             connection.commit()
     finally:
         conn.rollback()

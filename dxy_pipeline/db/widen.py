@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from dxy_pipeline.db import registry
 from dxy_pipeline.db.shape import BARS, DERIVED, KEY, REGISTRY, Check, Database, Table
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.sql import load, trusted
@@ -37,6 +38,32 @@ WANTED_COLUMNS: dict[str, dict[str, str]] = {
     REGISTRY: {"description": "text", "metadata": "jsonb NOT NULL DEFAULT '{}'"},
 }
 _PRICES = ("open", "high", "low", "close")
+_TEXT = ("text", "character varying")
+_WHOLE = ("integer", "bigint", "smallint")
+_REAL = ("double precision", "numeric")
+# What each column may be, by the beginning of its type's name; prices are looked at more closely.
+_TYPES: dict[str, tuple[str, ...]] = {
+    "canonical_symbol": _TEXT,
+    "timeframe": _TEXT,
+    "source": _TEXT,
+    "source_timeframe": _TEXT,
+    "description": _TEXT,
+    "ts_utc": ("timestamp with time zone",),
+    "ingested_at": ("timestamp with time zone",),
+    "created_at": ("timestamp with time zone",),
+    "updated_at": ("timestamp with time zone",),
+    "deleted_at": ("timestamp with time zone",),
+    "vol": (*_REAL, *_WHOLE),
+    "vwap": _REAL,
+    "trade_count": (*_WHOLE, *_REAL),
+    "source_candles": (*_WHOLE, *_REAL),
+    "expected_candles": (*_WHOLE, *_REAL),
+    "quality_score": (*_WHOLE, *_REAL),
+    "derivation_version": (*_WHOLE, *_REAL),
+    "is_partial": ("boolean",),
+    "raw": ("jsonb",),
+    "metadata": ("jsonb",),
+}
 _BAR_COLUMNS = (*KEY, *_PRICES, "vol", "vwap", "trade_count", "is_partial", "source", "ingested_at")
 _NEEDED: dict[str, tuple[str, ...]] = {
     BARS: _BAR_COLUMNS,
@@ -48,7 +75,7 @@ _SAMPLE: dict[str, dict[str, str]] = {
     BARS: {"canonical_symbol": "'DXY'", "timeframe": "'1m'", "source": "'synthetic'", "is_partial": "false"},
     DERIVED: {
         "canonical_symbol": "'DXY'",
-        "timeframe": "'5m'",
+        "timeframe": "'{timeframe}'",
         "source": "'agg'",
         "is_partial": "false",
         "source_timeframe": "'1m'",
@@ -81,6 +108,7 @@ class Step:
     statement: sql.SQL | sql.Composed
     lock: str
     concurrent: bool = False
+    undo: sql.SQL | None = None
 
 
 def refusals(conn: psycopg.Connection, db: Database) -> list[str]:
@@ -94,6 +122,7 @@ def refusals(conn: psycopg.Connection, db: Database) -> list[str]:
         found += [f"public.{name} is not an ordinary table (relkind {table.kind})"] if table.kind != "r" else []
         found += [f"public.{name} lacks the column {column}" for column in needed if column not in table.columns]
         found += _unfit_columns(table)
+    found += _unfit_owners(conn, db)
     if not found:
         found += [f"public.{t.name}: {reason}" for t in db.tables.values() for reason in _unfit_checks(conn, t)]
         found += _unfit_keys(conn, db)
@@ -121,6 +150,14 @@ def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None
             ):
                 with attempt:
                     _run(conn, step)
+        except psycopg.errors.CheckViolation:
+            # the desk left its own CHECK NOT VALID, and old rows break it: new rows are held to it all the same
+            note(f"{step.title}: rows of the desk break it; it stays NOT VALID")
+        except psycopg.errors.UniqueViolation as error:
+            raise UserError(
+                f"{step.title}: two rows share one (canonical_symbol, timeframe, ts_utc)",
+                hint="remove the second of each, then run the same command again",
+            ) from error
         except psycopg.errors.LockNotAvailable as error:
             raise UserError(
                 f"could not get the lock for: {step.title}",
@@ -129,34 +166,69 @@ def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None
 
 
 def _run(conn: psycopg.Connection, step: Step) -> None:
-    if step.concurrent:
-        conn.execute("SET lock_timeout = '60s'")
-        conn.execute(step.statement)
-        conn.execute("RESET lock_timeout")
+    """Run one step; what reads a whole table may take longer than the load budget of a statement."""
+    if not step.concurrent:
+        with conn.transaction():
+            conn.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = 0")
+            conn.execute(step.statement)
         return
-    with conn.transaction():
-        conn.execute("SET LOCAL lock_timeout = '2s'")
+    before = conn.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')").fetchone()
+    try:
+        conn.execute("SELECT set_config('lock_timeout', '60s', false), set_config('statement_timeout', '0', false)")
+        if step.undo is not None:  # a build that was cut short leaves an invalid index of this name behind
+            conn.execute(step.undo)
         conn.execute(step.statement)
+    finally:
+        conn.execute("SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)", before)
 
 
 def _unfit_columns(table: Table) -> Iterator[str]:
-    for name in _PRICES:
-        column = table.columns.get(name)
-        if column is None or column.type in {"double precision", "numeric"}:
-            continue
-        scale = column.type.removeprefix("numeric(").rstrip(")").split(",")
-        if not column.type.startswith("numeric(") or len(scale) < 2 or int(scale[1]) < 8:
-            yield f"public.{table.name}.{name} is {column.type}; needed: double precision or numeric with 8 decimals"
-    filled = {*_BAR_COLUMNS, *WANTED_COLUMNS[table.name], "id"}
-    if table.name != REGISTRY:
-        for column in table.columns.values():
-            if column.not_null and not column.has_default and column.name not in filled:
-                yield f"public.{table.name}.{column.name} is NOT NULL without a default and nothing of ours fills it"
+    for name, column in table.columns.items():
+        if name in _PRICES and not _holds_prices(column.type):
+            yield (
+                f"public.{table.name}.{name} is {column.type}; "
+                "needed: double precision or numeric with 8 decimals and 4 digits before them"
+            )
+        elif name in _TYPES and not column.type.startswith(_TYPES[name]):
+            yield f"public.{table.name}.{name} is {column.type}; needed: {' or '.join(_TYPES[name])}"
+    filled = {*_BAR_COLUMNS, *WANTED_COLUMNS[table.name]} if table.name != REGISTRY else registry.FILLED
+    for column in table.columns.values():
+        if column.not_null and not column.has_default and column.name not in filled:
+            yield f"public.{table.name}.{column.name} is NOT NULL without a default and nothing of ours fills it"
+
+
+def _holds_prices(kind: str) -> bool:
+    if kind in _REAL:
+        return True
+    digits, _, decimals = kind.removeprefix("numeric(").rstrip(")").partition(",")
+    return (
+        kind.startswith("numeric(") and decimals.isdigit() and int(decimals) >= 8 and int(digits) >= int(decimals) + 4
+    )
+
+
+def _unfit_owners(conn: psycopg.Connection, db: Database) -> Iterator[str]:
+    """Our functions run as the owner of data_bars: the owner has to get at the other tables, past row security too."""
+    bars = db.tables.get(BARS)
+    for table in db.tables.values():
+        if table.owner_is_held_up:
+            yield f"public.{table.name} forces row level security on its owner {table.owner}, as whom our functions run"
+        if bars is not None and table.owner != bars.owner:
+            row = conn.execute("SELECT pg_has_role(%s, %s, 'USAGE') AS may", (bars.owner, table.owner)).fetchone()
+            if not (row and row[0]):
+                yield (
+                    f"public.{table.name} belongs to {table.owner} and data_bars to {bars.owner}, "
+                    f"who has none of its rights; give both one owner"
+                )
 
 
 def _accepts(conn: psycopg.Connection, table: Table, check: Check) -> bool:
-    """Would a row of ours pass this CHECK? Evaluated by the server on a sample row."""
-    sample = _SAMPLE[table.name] | _SAMPLE_ANY
+    """Would rows of ours pass this CHECK? Evaluated by the server on a sample row of each timeframe."""
+    timeframes = ("5m", "1h") if table.name == DERIVED else ("1m",)
+    return all(_accepts_row(conn, table, check, timeframe) for timeframe in timeframes)
+
+
+def _accepts_row(conn: psycopg.Connection, table: Table, check: Check, timeframe: str) -> bool:
+    sample = {name: value.format(timeframe=timeframe) for name, value in _SAMPLE[table.name].items()} | _SAMPLE_ANY
     fields = sql.SQL(", ").join(
         sql.SQL("{}::{} AS {}").format(
             trusted(sample.get(c.name, "NULL")),
@@ -193,10 +265,15 @@ def _unfit_keys(conn: psycopg.Connection, db: Database) -> Iterator[str]:
         for index in bars.indexes:
             if index.name == "data_bars_unique_idx" and (index.valid or index.columns != KEY):
                 yield f"the index data_bars_unique_idx is not what its name says: {index.definition}"
+        elsewhere = conn.execute("SELECT to_regclass('public.data_bars_unique_idx') AS name").fetchone()
+        if elsewhere and any(elsewhere) and all(index.name != "data_bars_unique_idx" for index in bars.indexes):
+            yield "the name data_bars_unique_idx is taken by an object that is no index of data_bars"
         if conn.execute(load("queries/has_duplicate_keys")).fetchone():
             yield "public.data_bars holds two rows with one (canonical_symbol, timeframe, ts_utc)"
     if db.tables[DERIVED].key_index(active_only=True) is None:
         yield "public.derived_data_bars has no valid unique index on its key (whole, or where deleted_at IS NULL)"
+    if not any(i.columns == ("canonical_symbol",) and i.unique and i.valid for i in db.tables[REGISTRY].indexes):
+        yield "public.core_asset_registry_all has no valid unique index on canonical_symbol"
 
 
 def _column_steps(db: Database) -> Iterator[Step]:
@@ -251,21 +328,16 @@ def _index_steps(db: Database) -> Iterator[Step]:
     bars = db.tables[BARS]
     if bars.key_index() is not None:
         return
-    if any(index.name == "data_bars_unique_idx" for index in bars.indexes):
-        yield Step(
-            "drop the invalid index data_bars_unique_idx",
-            sql.SQL("DROP INDEX CONCURRENTLY public.data_bars_unique_idx"),
-            "SHARE UPDATE EXCLUSIVE; reads and writes go on",
-            concurrent=True,
-        )
+    invalid = any(index.name == "data_bars_unique_idx" for index in bars.indexes)
     yield Step(
-        "build the unique index data_bars_unique_idx",
+        f"build the unique index data_bars_unique_idx{' anew, the one there is invalid' if invalid else ''}",
         sql.SQL(
             "CREATE UNIQUE INDEX CONCURRENTLY data_bars_unique_idx"
             " ON public.data_bars (canonical_symbol, timeframe, ts_utc)"
         ),
         "SHARE UPDATE EXCLUSIVE while it reads the table; reads and writes go on",
         concurrent=True,
+        undo=sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS public.data_bars_unique_idx"),
     )
 
 

@@ -1,5 +1,4 @@
 -- dxy_writer: what the pipeline itself runs as: FX bars in, derivations by function, its own log and reject table.
-GRANT dxy_reader TO dxy_writer;
 GRANT INSERT, UPDATE, DELETE ON public.data_bars TO dxy_writer;
 GRANT INSERT ON dxy.rejected_bar TO dxy_writer;
 GRANT INSERT, UPDATE ON dxy.feed_progress TO dxy_writer;

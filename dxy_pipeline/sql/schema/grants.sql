@@ -2,5 +2,3 @@
 REVOKE ALL ON SCHEMA dxy FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA dxy FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dxy FROM PUBLIC;
-REVOKE ALL ON FUNCTION public.calc_dxy_range_1m(timestamptz, timestamptz, integer) FROM PUBLIC;
-REVOKE ALL ON FUNCTION public.calc_dxy_rollup_range(text, timestamptz, timestamptz, integer, timestamptz) FROM PUBLIC;
