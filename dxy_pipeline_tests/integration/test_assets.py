@@ -1,0 +1,398 @@
+"""The assets run through Dagster on a real database: ranges, days, live minutes, failures, late data, monitoring."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from sqlalchemy import select
+
+from dxy_pipeline import bar_store, live_state
+from dxy_pipeline.assets.outcome import AUTOMATIC_TAG
+from dxy_pipeline.automation.late_data import late_data_sensor
+from dxy_pipeline.automation.live import RANGE_END, RANGE_START, live_schedule, range_tags
+from dxy_pipeline.automation.monitoring import due, monitoring_sensor
+from dxy_pipeline.automation.retention import delete_evaluations, delete_runs, newest_runs
+from dxy_pipeline.checks.engine import run_checks
+from dxy_pipeline.checks.planned_rows import release_for_ended_runs
+from dxy_pipeline.definitions import build_defs
+from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
+from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
+from dxy_pipeline_tests.conftest import NOW
+
+pytestmark = pytest.mark.timeout(300)
+
+MONDAY, TUESDAY = date(2024, 6, 10), date(2024, 6, 11)
+
+
+@dataclass
+class Pipeline:
+    """The definitions on a test's database, with a pinned clock and an instance of their own."""
+
+    instance: dg.DagsterInstance
+    market: MarketDatabase
+    feed: FxFeed
+    clock: PipelineClock
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {"market": self.market, "feed": self.feed, "clock": self.clock}
+
+    def at(self, now: datetime) -> "Pipeline":
+        return replace(self, clock=PipelineClock(pinned=now.isoformat()))
+
+    def fed_by(self, kind: Any) -> "Pipeline":
+        return replace(self, feed=FxFeed(kind=kind))
+
+    def run(
+        self, job: str, first: date | None = None, last: date | None = None, tags: dict[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job over a range of days, without raising what it raises."""
+        wanted = {} if first is None else range_tags(day_start(first), day_start(last or first))
+        return (
+            build_defs(**self.resources)
+            .resolve_job_def(job)
+            .execute_in_process(instance=self.instance, tags={**wanted, **(tags or {})}, raise_on_error=False)
+        )
+
+    def day(self, asset: str, day: date) -> dg.ExecuteInProcessResult:
+        """Make one partition of one asset, as a person does."""
+        job = build_defs(**self.resources).get_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(asset)],
+            partition_key=key_of(day),
+            raise_on_error=False,
+        )
+
+    def live(self) -> dg.ExecuteInProcessResult:
+        """Do what the daemon does each minute."""
+        request = self.schedule()
+        assert isinstance(request, dg.RunRequest), request
+        return self.run("live_minute", tags={**request.tags, AUTOMATIC_TAG: "true"})
+
+    def schedule(self) -> Any:
+        return live_schedule(dg.build_schedule_context(instance=self.instance, resources=self.resources))
+
+    def sensor(self, sensor: dg.SensorDefinition, cursor: str | None = None) -> Any:
+        return sensor(
+            dg.build_sensor_context(
+                instance=self.instance, resources={n: r for n, r in self.resources.items() if n in _takes(sensor)},
+                cursor=cursor,
+            )
+        )  # fmt: skip
+
+
+def _takes(sensor: dg.SensorDefinition) -> set[str]:
+    return set(sensor.required_resource_keys)
+
+
+@pytest.fixture
+def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
+    bar_store.mark_created_by(conn, "test")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield Pipeline(
+            instance, MarketDatabase(url_override=db), FxFeed(kind="simulated"), PipelineClock(pinned=NOW.isoformat())
+        )
+
+
+def counted(conn: psycopg.Connection, table: str, timeframe: str, symbol: str = "DXY") -> dict[date, int]:
+    query = {
+        "data_bars": "SELECT (ts_utc AT TIME ZONE 'UTC')::date, count(*) FROM public.data_bars"
+        " WHERE timeframe = %s AND canonical_symbol = %s GROUP BY 1",
+        "derived_data_bars": "SELECT (ts_utc AT TIME ZONE 'UTC')::date, count(*) FROM public.derived_data_bars"
+        " WHERE timeframe = %s AND canonical_symbol = %s AND deleted_at IS NULL GROUP BY 1",
+    }[table]
+    return dict(conn.execute(query, (timeframe, symbol)).fetchall())
+
+
+def materializations(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.AssetMaterialization]:
+    events = result.asset_materializations_for_node(asset)
+    return {str(event.partition): event for event in events}
+
+
+def said(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """The metadata of an asset's newest day."""
+    events = materializations(result, asset)
+    return {name: entry.value for name, entry in events[max(events)].metadata.items()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """The description of the `Failure` that ended a run."""
+    data = next(e for e in result.all_events if e.is_step_failure).step_failure_data
+    assert data.user_failure_data is not None, data.error
+    return str(data.user_failure_data.description)
+
+
+def test_a_range_is_one_run_with_figures_for_each_day(pipeline: Pipeline, conn: psycopg.Connection) -> None:
+    result = pipeline.run("materialize_range", MONDAY, TUESDAY)
+    assert result.success
+    minutes = counted(conn, "data_bars", "1m")
+    fives, hours = counted(conn, "derived_data_bars", "5m"), counted(conn, "derived_data_bars", "1h")
+    for asset, rows in (("dxy_1m", minutes), ("dxy_5m", fives), ("dxy_1h", hours)):
+        events = materializations(result, asset)
+        assert set(events) == {key_of(MONDAY), key_of(TUESDAY)}
+        for day in (MONDAY, TUESDAY):
+            metadata = events[key_of(day)].metadata
+            assert metadata["dagster/row_count"] == dg.MetadataValue.int(rows[day])
+            assert rows[day] <= metadata["expected bars"].value
+            assert metadata["day"].value == key_of(day)
+            assert "shape of the day" not in metadata, "pictures would swell the event log"
+    assert said(result, "fx_1m")["symbols"] == 6
+    assert minutes[MONDAY] > 1300
+
+
+def test_a_second_run_writes_nothing(pipeline: Pipeline, conn: psycopg.Connection) -> None:
+    pipeline.run("materialize_range", MONDAY, TUESDAY)
+    stamp = "SELECT max(updated_at), count(*), max(xmin::text::bigint) FROM public.data_bars"
+    before = conn.execute(stamp).fetchone()
+    again = pipeline.run("materialize_range", MONDAY, TUESDAY)
+    assert again.success
+    assert conn.execute(stamp).fetchone() == before
+    for asset in ("fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"):
+        assert said(again, asset)["inserted in this run"] == said(again, asset)["updated in this run"] == 0
+
+
+def test_a_day_by_hand_has_a_picture_that_the_ui_shows_inline(pipeline: Pipeline) -> None:
+    assert pipeline.day("fx_1m", MONDAY).success
+    result = pipeline.day("dxy_1m", MONDAY)
+    assert result.success
+    picture = said(result, "dxy_1m")["shape of the day"]
+    assert picture.startswith("![10")
+    assert "data:image/svg+xml" in picture
+    assert len(picture) < 1000
+
+
+def test_a_shut_day_says_so(pipeline: Pipeline) -> None:
+    saturday = date(2024, 6, 8)
+    metadata = said(pipeline.run("materialize_range", saturday), "dxy_1m")
+    assert metadata["day"] == "2024-06-08: market shut"
+    assert metadata["dagster/row_count"] == metadata["expected bars"] == 0
+
+
+def test_a_broken_contract_is_a_failure_and_nothing_is_written(pipeline: Pipeline, conn: psycopg.Connection) -> None:
+    """A minute beyond the hard limits fails the day in one line; its good minutes are not written either."""
+    assert pipeline.day("fx_1m", MONDAY).success
+    conn.execute(
+        "UPDATE public.data_bars SET close = close * 100 WHERE canonical_symbol = 'USDJPY' AND ts_utc = %s",
+        (day_start(MONDAY) + timedelta(hours=9),),
+    )
+    conn.execute(
+        "UPDATE public.data_bars SET close = close / 100 WHERE canonical_symbol = 'EURUSD' AND ts_utc = %s",
+        (day_start(MONDAY) + timedelta(hours=9),),
+    )
+    result = pipeline.day("dxy_1m", MONDAY)
+    assert not result.success
+    assert failure_of(result).startswith("contract violated: DXY outside the hard limits")
+    assert "\n" not in failure_of(result)
+    assert counted(conn, "data_bars", "1m") == {}
+
+
+def test_an_unreachable_database_is_a_failure_in_one_line(pipeline: Pipeline, tmp_path: Path) -> None:
+    gone = replace(pipeline, market=MarketDatabase(url_override=f"postgresql://u@/none?host={tmp_path}"))
+    result = gone.run("materialize_range", MONDAY)
+    assert not result.success
+    assert "\n" not in failure_of(result)
+    skipped = gone.schedule()
+    assert isinstance(skipped, dg.SkipReason)
+    assert "nothing is lost" in str(skipped.skip_message)
+
+
+def test_simulated_bars_are_refused_on_a_desks_database(pipeline: Pipeline, conn: psycopg.Connection) -> None:
+    conn.execute("DELETE FROM dxy.setting WHERE key = 'origin'")
+    result = pipeline.run("materialize_range", MONDAY)
+    assert not result.success
+    assert "simulated bars" in failure_of(result)
+    assert counted(conn, "data_bars", "1m", "EURUSD") == {}
+
+
+def test_external_bars_are_observed_and_derived(pipeline: Pipeline, conn: psycopg.Connection) -> None:
+    assert pipeline.day("fx_1m", MONDAY).success
+    result = pipeline.fed_by("external").run("materialize_range", MONDAY)
+    assert result.success
+    assert said(result, "fx_1m")["inserted in this run"] == 0
+    assert said(result, "fx_1m")["dagster/row_count"] > 6 * 1300
+    assert counted(conn, "data_bars", "1m")[MONDAY] > 1300
+
+
+class TestLive:
+    def test_the_first_run_makes_some_days_and_the_next_goes_on(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        assert pipeline.live().success
+        assert set(counted(conn, "data_bars", "1m")) == {date(2024, 6, 9), MONDAY, TUESDAY, NOW.date()}
+        later = pipeline.at(NOW + timedelta(minutes=3))
+        request = later.schedule()
+        assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2024-06-12", "2024-06-12")
+        result = later.live()
+        assert said(result, "dxy_1m")["inserted in this run"] in {1, 2, 3}
+        assert result.success
+
+    def test_after_midnight_yesterday_is_covered_for_a_quarter_of_an_hour(self, pipeline: Pipeline) -> None:
+        with pipeline.market.connect("test") as conn:
+            for minutes, first in ((10, "2024-06-12"), (20, "2024-06-13")):
+                now = datetime.combine(date(2024, 6, 13), NOW.time().min, NOW.tzinfo) + timedelta(minutes=minutes)
+                live_state.note(conn, "simulated", now - timedelta(minutes=1))
+                assert pipeline.at(now).schedule().tags[RANGE_START] == first
+
+    def test_an_outage_is_filled_without_a_human_a_month_at_a_time(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        live_state.note(conn, "simulated", NOW - timedelta(days=40))
+        assert pipeline.live().success
+        assert pipeline.live().success
+        filled = counted(conn, "data_bars", "1m")
+        start = day_of(NOW - timedelta(days=40))
+        missing = [d for d in days(day_start(start) + DAY, NOW) if d not in filled and d.weekday() not in {5, 6}]
+        assert missing == []
+        progress = live_state.progress(conn, "simulated")
+        assert progress is not None
+        assert progress.fetched_until == NOW
+
+    def test_a_source_that_is_down_is_a_state_not_a_storm(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
+        live_state.note(conn, "massive", NOW - timedelta(minutes=30))
+        down = pipeline.fed_by("massive")  # no key is set
+        result = down.live()
+        assert result.success
+        assert said(result, "fx_1m")["source state"].startswith("refused: ")
+        progress = live_state.progress(conn, "massive")
+        assert progress is not None
+        assert (progress.state, progress.fetched_until) == ("refused", NOW - timedelta(minutes=30))
+        assert down.schedule().tags[RANGE_END] == "2024-06-12", "the next minute asks again"
+
+    def test_failing_runs_are_spaced_out(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
+        conn.execute("UPDATE dxy.setting SET value = '{\"low\": 1, \"high\": 2}' WHERE key = 'hard_limits'")
+        assert not pipeline.live().success
+        waits = pipeline.schedule()
+        assert isinstance(waits, dg.SkipReason)
+        assert "1 run(s) in a row failed" in str(waits.skip_message)
+
+    def test_a_run_under_way_skips_the_tick(self, pipeline: Pipeline) -> None:
+        pipeline.instance.add_run(
+            dg.DagsterRun(job_name="live_minute", run_id="under-way", status=dg.DagsterRunStatus.STARTED)
+        )
+        assert isinstance(pipeline.schedule(), dg.SkipReason)
+
+
+class TestLateData:
+    def age_log(self, conn: psycopg.Connection) -> None:
+        conn.execute("UPDATE dxy.touched_range SET touched_at = touched_at - interval '2 minutes'")
+
+    def test_a_late_bar_becomes_one_run_that_changes_just_its_rows(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        pipeline.run("materialize_range", MONDAY, TUESDAY)
+        at = day_start(MONDAY) + timedelta(hours=10, minutes=7)
+        marks = "SELECT 'm', ts_utc, xmin::text FROM public.data_bars WHERE canonical_symbol = 'DXY' UNION ALL" \
+            " SELECT timeframe, ts_utc, xmin::text FROM public.derived_data_bars"  # fmt: skip
+        before = {row[:2]: row[2] for row in conn.execute(marks).fetchall()}
+        conn.execute(
+            "UPDATE public.data_bars SET close = close * 1.01, high = close * 1.02 WHERE canonical_symbol = 'EURUSD'"
+            " AND ts_utc = %s", (at,),
+        )  # fmt: skip
+        assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason), "young entries are the minute schedule's"
+        self.age_log(conn)
+        (request,) = pipeline.sensor(late_data_sensor).run_requests
+        assert request.tags[RANGE_START] == request.tags[RANGE_END] == key_of(MONDAY)
+        assert pipeline.run("late_data", tags={**request.tags, AUTOMATIC_TAG: "true"}).success
+        after = {row[:2]: row[2] for row in conn.execute(marks).fetchall()}
+        changed = {key for key in after if after[key] != before.get(key)}
+        assert changed == {("m", at), ("5m", at - timedelta(minutes=2)), ("1h", at - timedelta(minutes=7))}
+        self.age_log(conn)
+        assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason)
+
+    def test_a_failed_run_is_asked_for_again_under_a_new_key(
+        self, pipeline: Pipeline, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.day("fx_1m", MONDAY)
+        self.age_log(conn)
+        (first,) = pipeline.sensor(late_data_sensor).run_requests
+        conn.execute("UPDATE dxy.setting SET value = '{\"low\": 1, \"high\": 2}' WHERE key = 'hard_limits'")
+        assert not pipeline.run("late_data", tags=dict(first.tags)).success
+        assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason), "it waits before the second attempt"
+        monkeypatch.setattr("dxy_pipeline.automation.late_data.pause_after_failures", lambda *_: None)
+        (second,) = pipeline.sensor(late_data_sensor).run_requests
+        assert second.tags == first.tags
+        assert second.run_key == first.run_key.replace("#0", "#1")
+
+
+class TestMonitoring:
+    def test_outcomes_are_reported_when_they_change_and_as_a_heartbeat(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        pipeline.run("materialize_range", MONDAY, NOW.date())
+        first = pipeline.sensor(monitoring_sensor)
+        everything = len(first.asset_events)
+        assert everything > 20
+        minute = pipeline.at(NOW + timedelta(minutes=1)).sensor(monitoring_sensor, first.cursor)
+        assert len(minute.asset_events) < 5
+        conn.execute(
+            "UPDATE public.data_bars SET close = 300 WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
+            (day_start(TUESDAY) + timedelta(hours=10),),
+        )
+        changed = pipeline.at(NOW + timedelta(minutes=2)).sensor(monitoring_sensor, minute.cursor)
+        failed = {
+            e.check_name: e for e in changed.asset_events if not e.passed and e.asset_key == dg.AssetKey("dxy_1m")
+        }
+        assert {"price_band", "drift"} <= set(failed)
+        assert failed["price_band"].description.startswith("ERROR: ")
+        assert failed["price_band"].metadata["violating rows"].value.records
+        later = pipeline.at(NOW + timedelta(minutes=12)).sensor(monitoring_sensor, changed.cursor)
+        assert len(later.asset_events) >= everything - 5, "a heartbeat tells everything again"
+
+    def test_the_cursor_forgets_checks_that_are_gone(self, pipeline: Pipeline) -> None:
+        with pipeline.market.read("test") as conn:
+            results = run_checks(conn, NOW)
+        _, cursor = due(results, '{"gone.check": [true, 1.0]}', NOW)
+        assert "gone.check" not in cursor
+
+
+class TestPlannedRows:
+    def planned(self, instance: dg.DagsterInstance) -> list[tuple[str | None, str]]:
+        rows = AssetCheckExecutionsTable
+        with instance.event_log_storage.index_connection() as conn:  # type: ignore[attr-defined]
+            return [tuple(r) for r in conn.execute(select(rows.c.partition, rows.c.execution_status)).fetchall()]
+
+    def test_a_range_with_checks_leaves_none_behind(self, pipeline: Pipeline) -> None:
+        assert pipeline.run("live_minute", MONDAY, TUESDAY).success
+        rows = self.planned(pipeline.instance)
+        assert rows
+        assert {(partition, status in {"SUCCEEDED", "FAILED"}) for partition, status in rows} == {(None, True)}
+
+    def test_those_of_a_run_that_failed_are_swept(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
+        conn.execute("UPDATE dxy.setting SET value = '{\"low\": 1, \"high\": 2}' WHERE key = 'hard_limits'")
+        assert not pipeline.run("live_minute", MONDAY, TUESDAY).success
+        assert "PLANNED" in {status for _, status in self.planned(pipeline.instance)}
+        assert release_for_ended_runs(pipeline.instance) > 0
+        assert "PLANNED" not in {status for _, status in self.planned(pipeline.instance)}
+
+
+class TestRetention:
+    def test_old_runs_go_but_the_newest_of_each_partition(self, pipeline: Pipeline) -> None:
+        for _ in range(3):
+            pipeline.run("materialize_range", MONDAY)
+        newest = pipeline.run("materialize_range", MONDAY, TUESDAY).run_id
+        assert newest_runs(pipeline.instance) == {newest}
+        soon = datetime.now(NOW.tzinfo) + timedelta(seconds=5)
+        assert delete_runs(pipeline.instance, soon, float("inf")) == (3, True)
+        assert pipeline.instance.get_run_ids() == [newest]
+        for asset in ("fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"):
+            assert pipeline.instance.get_materialized_partitions(dg.AssetKey(asset)) == {
+                key_of(MONDAY),
+                key_of(TUESDAY),
+            }
+
+    def test_old_evaluations_go_but_the_newest_of_each_check(self, pipeline: Pipeline) -> None:
+        for _ in range(3):
+            for event in pipeline.sensor(monitoring_sensor).asset_events:
+                pipeline.instance.report_runless_asset_event(event)
+        with pipeline.market.read("test") as conn:
+            checks = len(run_checks(conn, NOW))
+        soon = datetime.now(NOW.tzinfo) + timedelta(seconds=5)
+        assert delete_evaluations(pipeline.instance, soon) == 2 * checks
+        assert delete_evaluations(pipeline.instance, soon) == 0
