@@ -4,16 +4,11 @@
 run the test on 18 and on 15: take them for everything that depends on SQL or on a database's shape.
 """
 
-import contextlib
 import os
-import shutil
-import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
@@ -37,10 +32,11 @@ def _own_environment() -> Iterator[None]:
     keep = {"DXY_TEST_PG_BINDIR"}
     ours = ("DXY_", "DAGSTER_", "MASSIVE_", "PG", "DATABASE_URL", "DIRECT_URL")
     removed = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours) and name not in keep}
-    with tempfile.TemporaryDirectory(prefix="dxy-test-data-") as directory:
-        os.environ["DXY_DATA_DIR"] = directory
-        yield
-        del os.environ["DXY_DATA_DIR"]
+    directory = pg_server.new_root()
+    os.environ["DXY_DATA_DIR"] = str(directory)
+    yield
+    del os.environ["DXY_DATA_DIR"]
+    pg_server.remove(directory)
     os.environ.update(removed)
 
 
@@ -136,16 +132,10 @@ def place() -> Iterator[Path]:
 
     Not `tmp_path`: pytest's is closed to all but its owner, and as root the server runs as another user.
     """
-    directory = Path(tempfile.mkdtemp(prefix="dxy-place-"))
+    directory = pg_server.new_root()
     directory.chmod(0o777)
     yield directory
-    for pid_file in directory.rglob("postmaster.pid"):
-        with contextlib.suppress(ValueError, IndexError, OSError, psutil.Error):
-            process = psutil.Process(int(pid_file.read_text().split()[0]))
-            if process.name() == "postgres" and Path(process.cwd()) == pid_file.parent:
-                process.send_signal(signal.SIGQUIT)
-                process.wait(30)
-    shutil.rmtree(directory, ignore_errors=True)
+    pg_server.remove(directory)
 
 
 @pytest.fixture

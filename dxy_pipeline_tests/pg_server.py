@@ -8,7 +8,9 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +35,12 @@ def old_bindir() -> Path | None:
     return bindir if (bindir / "initdb").exists() else None
 
 
+@cache
+def reachable_bindir() -> Path:
+    """Return PostgreSQL 18's programs where every user may run them, also when we are root in a closed checkout."""
+    return EmbeddedServer(Path(tempfile.gettempdir())).binaries.bindir
+
+
 def versions() -> list[int]:
     """Return the major versions that SQL tests run on. CI must have both: there the absent one fails, not vanishes."""
     return [18, OLD_MAJOR] if old_bindir() or os.environ.get("CI") == "true" else [18]
@@ -46,8 +54,7 @@ class Cluster:
         bindir = old_bindir() if major == OLD_MAJOR else None
         if major == OLD_MAJOR and bindir is None:
             raise RuntimeError("CI must run the SQL tests on PostgreSQL 15 too: install it or set DXY_TEST_PG_BINDIR")
-        self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        self.root.chmod(0o755)  # as root the server runs as nobody
+        self.root = new_root()
         self.server = EmbeddedServer(self.root, bindir=bindir, settings=FAST)
         self.server.start()
         self._has_template = False
@@ -77,7 +84,7 @@ class Cluster:
     def close(self) -> None:
         """Stop the server and remove its files."""
         self.server.stop()
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove(self.root)
 
     def _ensure_template(self) -> None:
         if not self._has_template:
@@ -91,14 +98,28 @@ class Cluster:
             conn.execute(statement)
 
 
+def new_root() -> Path:
+    """Return a new directory that every user may enter (as root the server runs as nobody), found by `sweep`."""
+    root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    root.chmod(0o755)
+    return root
+
+
 def sweep() -> None:
     """Stop and remove the clusters of test runs that were killed."""
     for root in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = root.name.removeprefix(PREFIX).partition("-")[0]
-        if root.stat().st_uid != os.geteuid() or (pid.isdigit() and psutil.pid_exists(int(pid))):
-            continue
-        for cluster in root.glob("pg*/PG_VERSION"):
-            bindir = old_bindir() if cluster.read_text().strip() == str(OLD_MAJOR) else None
-            with contextlib.suppress(Exception):  # whatever state it was left in, it is removed
-                EmbeddedServer(root, bindir=bindir).stop()
-        shutil.rmtree(root, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another worker may be sweeping too
+            if root.stat().st_uid == os.geteuid() and not (pid.isdigit() and psutil.pid_exists(int(pid))):
+                remove(root)
+
+
+def remove(root: Path) -> None:
+    """End the servers that run in `root`, at whatever depth and however they were started, and remove it."""
+    for pid_file in root.rglob("postmaster.pid"):
+        with contextlib.suppress(ValueError, IndexError, OSError, psutil.Error):
+            process = psutil.Process(int(pid_file.read_text().split()[0]))
+            if process.name() == "postgres" and Path(process.cwd()) == pid_file.parent:
+                process.send_signal(signal.SIGQUIT)
+                process.wait(30)
+    shutil.rmtree(root, ignore_errors=True)

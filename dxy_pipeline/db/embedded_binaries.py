@@ -44,14 +44,12 @@ def find(account: Account, bindir: Path | None, shelter: Callable[[], Path]) -> 
             if bindir:
                 raise UserError(f"no postgres and initdb in {bindir}", hint="correct DXY_PG_BINDIR or leave it out")
             continue
-        version = _version(candidate, account)
-        if version is None:  # as root, from a checkout under /root: the account cannot get there
+        reachable, version = candidate, _version(candidate, account)
+        if version is None and account.drop:  # root's own, as in a checkout under /root: the account cannot get there
             reachable = _copy(candidate, shelter())
             version = _version(reachable, account)
-        else:
-            reachable = candidate
         if version is None:
-            raise UserError(f"{account.name} cannot run the programs in {reachable}", hint="set DXY_PG_BINDIR")
+            raise UserError(f"user {account.name} may not run the programs in {reachable}", hint="set DXY_PG_BINDIR")
         if version < OLDEST_MAJOR:
             raise UserError(f"PostgreSQL {version} in {candidate} is too old", hint="install PostgreSQL 15 or newer")
         return Binaries(reachable, version)

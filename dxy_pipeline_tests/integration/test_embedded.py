@@ -19,7 +19,7 @@ from dxy_pipeline.db.embedded import EmbeddedServer
 from dxy_pipeline.db.embedded_account import Account
 from dxy_pipeline.errors import UserError
 from dxy_pipeline_tests.ordinary_user import as_ordinary_user, ordinary_user
-from dxy_pipeline_tests.pg_server import Cluster
+from dxy_pipeline_tests.pg_server import Cluster, reachable_bindir
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
@@ -184,8 +184,10 @@ def test_two_names_of_one_directory(place: Path) -> None:
 
 
 def test_ordinary_user(place: Path) -> None:
+    bindir = reachable_bindir()
+
     def life() -> tuple[bool, int]:
-        server = quick(place)
+        server = EmbeddedServer(place, bindir=bindir, settings=QUICK)
         started = server.start()
         owner = server.cluster.stat().st_uid
         server.stop()

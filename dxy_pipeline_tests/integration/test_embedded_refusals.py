@@ -3,7 +3,6 @@
 import os
 import resource
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dxy_pipeline.db.session import user_errors
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 from dxy_pipeline_tests.ordinary_user import as_ordinary_user, ordinary_user
+from dxy_pipeline_tests.pg_server import new_root, reachable_bindir
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
@@ -26,6 +26,7 @@ def refusal(data_dir: Path, bindir: Path | None = None) -> str:
     def start() -> None:
         EmbeddedServer(data_dir, bindir=bindir, settings=QUICK).start()
 
+    bindir = bindir or reachable_bindir()
     with pytest.raises(UserError) as caught:
         as_ordinary_user(start)
     assert "\n" not in str(caught.value)
@@ -69,8 +70,10 @@ def test_another_users_data(place: Path) -> None:
 
 
 def test_an_ordinary_users_data_and_another_account(place: Path) -> None:
+    bindir = reachable_bindir()
+
     def live() -> None:
-        server = EmbeddedServer(place, settings=QUICK)
+        server = EmbeddedServer(place, bindir=bindir, settings=QUICK)
         server.start()
         server.stop()
 
@@ -161,7 +164,7 @@ def test_a_configuration_that_does_not_start(place: Path) -> None:
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A file system of 24 MB where we may mount one; elsewhere /dev/full's stand-in is the file size limit below."""
-    directory = Path(tempfile.mkdtemp(prefix="dxy-small-"))
+    directory = new_root()
     mounted = _mount(directory, "size=24m")
     directory.chmod(0o777)
     try:
