@@ -54,6 +54,7 @@ class CheckConfig:
 
     `sql` names the file whose rows are violations; `thresholds` are its parameters. `timed`: judged against the clock,
     so it passes while the market is shut. `escalate`: figure at which a WARN becomes an ERROR, by the named row column.
+    `figures` names a file that gives one row of further figures to show.
     """
 
     name: str
@@ -65,6 +66,7 @@ class CheckConfig:
     rhythm: Rhythm = Rhythm.MINUTE
     timed: bool = False
     escalate: tuple[str, float] | None = None
+    figures: str | None = None
 
     @property
     def timeframe(self) -> str:
@@ -91,7 +93,8 @@ def _band(asset: str) -> CheckConfig:
 def _fresh(asset: str, target: int) -> CheckConfig:
     text = f"The latest bar ended at most {target} open FX minutes ago; three times that is an ERROR."
     return CheckConfig(
-        "freshness", asset, "freshness", Severity.WARN, text, {"target_minutes": target}, timed=True,
+        "freshness", asset, "freshness", Severity.WARN, text,
+        {"target_minutes": target, "thin": list(THIN_PAIRS), "thin_minutes": 3 * target}, timed=True,
         escalate=("open_minutes_since", 3 * target),
     )  # fmt: skip
 
@@ -112,7 +115,7 @@ def _single(asset: str) -> CheckConfig:
 
 
 _ALLOWED_GAPS = {"minutes": 15, "thin": list(THIN_PAIRS), "thin_minutes": 60}
-_ALLOWED_FLAT = {"minutes": 45, "thin": list(THIN_PAIRS), "thin_minutes": 180}
+_BASELINE = {"thin": list(THIN_PAIRS), "weeks": 4, "factor": 2}
 
 CHECKS: tuple[CheckConfig, ...] = (
     _fresh("fx_1m", 5),
@@ -122,9 +125,19 @@ CHECKS: tuple[CheckConfig, ...] = (
     ),
     _valid("fx_1m"),
     CheckConfig("gaps", "fx_1m", "gaps", Severity.WARN,
-                "No pair misses more than 15 open minutes in a row (60 for a thin pair).", _ALLOWED_GAPS),
+                "No pair misses more than 15 open minutes in a row (60 for a thin pair).", _ALLOWED_GAPS,
+                figures="gap_classes"),
+    CheckConfig("staleness", "fx_1m", "staleness", Severity.WARN,
+                "No pair is silent twice as long as is usual for it at this hour of the week.",
+                {"minutes": 5, "thin_minutes": 15, **_BASELINE}, timed=True),
     CheckConfig("flat_line", "fx_1m", "flat_line", Severity.WARN,
-                "No pair repeats one close for more than 45 bars (180 for a thin pair).", _ALLOWED_FLAT),
+                "No pair repeats one close for more than 45 bars (180 for a thin pair), nor twice as long as is usual "
+                "for it at that hour of the week.", {"minutes": 45, "thin_minutes": 180, **_BASELINE}),
+    CheckConfig("scheduler", "fx_1m", "scheduler", Severity.ERROR,
+                "The live run and the monitoring have shown a sign of life in the last ten minutes.",
+                {"silent_minutes": 10}),
+    CheckConfig("source_state", "fx_1m", "source_state", Severity.WARN,
+                "The live source answers; when it does not, its own words.", {"down_minutes": 5}, timed=True),
     CheckConfig("outliers", "fx_1m", "outliers", Severity.WARN,
                 "No minute return lies 25 robust deviations out.", {"deviations": 25.0, "least_move": 0.002}),
     _fresh("dxy_1m", 5),
@@ -138,21 +151,25 @@ CHECKS: tuple[CheckConfig, ...] = (
     CheckConfig("count_match", "dxy_1m", "count_match", Severity.ERROR,
                 "Each minute with all six pairs has its DXY bar, and no other minute has one, by key."),
     CheckConfig("drift", "dxy_1m", "drift", Severity.ERROR,
-                "Each stored bar equals the index recomputed from today's FX bars."),
+                "Each stored bar is the index recomputed from today's FX bars."),
     CheckConfig("source_synthetic", "dxy_1m", "source_synthetic", Severity.ERROR, "Each bar's source is synthetic."),
     CheckConfig("gaps", "dxy_1m", "gaps", Severity.WARN,
-                "No more than 60 open minutes in a row without a bar.", {**_ALLOWED_GAPS, "minutes": 60}),
+                "No more than 60 open minutes in a row without a bar.", {**_ALLOWED_GAPS, "minutes": 60},
+                figures="gap_classes"),
     CheckConfig("outliers", "dxy_1m", "outliers", Severity.WARN,
                 "No minute return lies 25 robust deviations out; the responsible pair is named.",
                 {"deviations": 25.0, "least_move": 0.001}),
     CheckConfig("orphans_in_derived", "dxy_1m", "orphans_in_derived", Severity.ERROR,
-                "No active DXY 1m row is left in derived_data_bars once none belongs there."),
+                "No DXY 1m row is active in derived_data_bars, or newly written there, once none belongs there."),
     CheckConfig("completeness", "dxy_1m", "completeness", Severity.WARN,
-                "At least 10,000 DXY minutes are stored.", {"least_rows": 10_000}, rhythm=Rhythm.DAILY),
+                "At least 10,000 DXY minutes are stored, once a history of 12,000 FX minutes is loaded.",
+                {"least_rows": 10_000, "loaded_rows": 12_000}, rhythm=Rhythm.DAILY),
+    CheckConfig("late_data", "dxy_1m", "late_data", Severity.WARN,
+                "No changed FX minute waits longer than ten minutes to be derived again.", {"wait_minutes": 10}),
     CheckConfig("migration_count_match", "dxy_1m", "migration_count_match", Severity.ERROR,
                 "Between verification and retirement each legacy bar has its equal in data_bars."),
     CheckConfig("schema_contract", "dxy_1m", "schema_contract", Severity.ERROR,
-                "Functions, triggers and the key's index are as deployed."),
+                "Functions, tables, columns, constraints, key indexes and triggers are as deployed."),
     _fresh("dxy_5m", 10),
     _band("dxy_5m"),
     _valid("dxy_5m"),

@@ -27,7 +27,10 @@ _TIME_LIMIT = {Rhythm.MINUTE: "10s", Rhythm.DAILY: "300s"}
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found. `violations` counts all rows, `rows` is a sample; `metadata` holds figures and thresholds."""
+    """What a check found. `violations` counts all rows, `rows` is a sample; `metadata` holds figures and thresholds.
+
+    `evaluated` is False when the check itself failed (time limit, no permission): such a result never passes.
+    """
 
     name: str
     asset_key: str
@@ -38,6 +41,7 @@ class CheckResult:
     metadata: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     market_open: bool = True
+    evaluated: bool = True
 
     @property
     def key(self) -> str:
@@ -121,9 +125,12 @@ def _statement(name: str, timeframe: str) -> sql.Composed:
 
 def _figures(conn: psycopg.Connection, asset: str, start: datetime, now: datetime) -> AssetFigures:
     values = _values(asset, start, now)
+    return AssetFigures(asset=asset, **_one_row(conn, "figures", values["timeframe"], values))
+
+
+def _one_row(conn: psycopg.Connection, name: str, timeframe: str, values: dict[str, Any]) -> dict[str, Any]:
     with conn.cursor(row_factory=dict_row) as cur:
-        row = cur.execute(_statement("figures", values["timeframe"]), values).fetchone() or {}
-    return AssetFigures(asset=asset, **row)
+        return cur.execute(_statement(name, timeframe), values).fetchone() or {}
 
 
 def _evaluate(
@@ -146,14 +153,17 @@ def _evaluate(
     try:
         with conn.transaction():
             violations, rows = _violating(conn, config, start, now, sample)
-    except psycopg.errors.QueryCanceled:
-        text = f"{Severity.ERROR}: could not be evaluated within its time limit"
-        return CheckResult(config.name, config.asset, False, Severity.ERROR, text, metadata=base)
-    except psycopg.errors.OperationalError:
-        raise
+            if config.figures:
+                base |= _one_row(conn, config.figures, config.timeframe, _values(config.asset, start, now))
     except psycopg.Error as error:
-        text = f"{Severity.ERROR}: could not be evaluated: {str(error).splitlines()[0]}"
-        return CheckResult(config.name, config.asset, False, Severity.ERROR, text, metadata=base)
+        if conn.closed:
+            raise
+        limit = isinstance(error, psycopg.errors.QueryCanceled)
+        why = " within its time limit" if limit else f": {str(error).splitlines()[0]}"
+        return CheckResult(
+            config.name, config.asset, False, Severity.ERROR,
+            f"{Severity.ERROR}: {now:%Y-%m-%d}: could not be evaluated{why}", metadata=base, evaluated=False,
+        )  # fmt: skip
     severity = _severity(config, violations, rows)
     return CheckResult(
         config.name, config.asset, not violations, severity, _words(config, severity, violations, known, rows),

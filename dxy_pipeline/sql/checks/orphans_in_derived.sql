@@ -1,6 +1,7 @@
--- Active DXY 1m rows left in derived_data_bars where none belong: without a migration, and once it is retired.
-SELECT d.ts_utc, d.close::float8 AS close, d.source
-FROM public.derived_data_bars AS d
-WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.deleted_at IS NULL
-    AND (SELECT c.state FROM dxy.migration_control AS c) IN ('none', 'retired')
+-- DXY 1m rows in derived_data_bars where none belong (without a migration, and once it is retired): active ones, and
+-- any that were written since, even if soft-deleted again: somebody's legacy writer is still at work.
+SELECT d.ts_utc, d.close::float8 AS close, d.source, d.created_at, d.deleted_at
+FROM public.derived_data_bars AS d CROSS JOIN dxy.migration_control AS c
+WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND c.state IN ('none', 'retired')
+    AND (d.deleted_at IS NULL OR d.created_at > c.changed_at)
 ORDER BY d.ts_utc

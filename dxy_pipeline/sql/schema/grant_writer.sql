@@ -7,3 +7,4 @@ GRANT EXECUTE ON FUNCTION public.calc_dxy_range_1m(timestamptz, timestamptz, int
 GRANT EXECUTE ON FUNCTION public.calc_dxy_rollup_range(text, timestamptz, timestamptz, integer, timestamptz) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION dxy.lock_days(timestamptz, timestamptz) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION dxy.feed_rank(text, jsonb) TO dxy_writer;
+GRANT INSERT, UPDATE ON dxy.incident, dxy.alert_delivery, dxy.heartbeat TO dxy_writer;
