@@ -21,6 +21,7 @@ SET search_path = pg_catalog, pg_temp
 SET row_security = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '128MB'
+SET enable_sort = off
 SET jit = off
 AS $$
 DECLARE
@@ -29,6 +30,8 @@ DECLARE
     v_deleted bigint := 0;
     v_skipped bigint;
     v_to_insert bigint;
+    v_minutes timestamptz[];
+    v_values double precision[];
     v_keys timestamptz[];
     v_prices numeric[];
     v_gone timestamptz[];
@@ -47,24 +50,37 @@ BEGIN
     PERFORM dxy.assert_target_writable(p_from_utc);
     PERFORM dxy.lock_days(p_from_utc, p_to_utc);
 
-    -- One scan pivots the six pairs (hash aggregate: half the time of six merge joins, and no plan depends on
-    -- statistics); a full join with what is stored leaves the rows that differ. The price is computed once, materialized.
-    WITH minutes AS MATERIALIZED (
-        SELECT m.ts_utc, round(dxy.index_price(${pivot_columns})::numeric, 8) AS price
+    -- One scan pivots the six pairs (hash aggregate: half the time of six merge joins). It has a statement of its own,
+    -- run by EXECUTE, because neither a statement that writes nor SELECT INTO may use parallel workers.
+    -- No plan here may depend on statistics, which a freshly loaded table does not have: enable_sort = off keeps the
+    -- aggregate a hash, and OFFSET 0 keeps a condition that the planner misjudges above it.
+    EXECUTE $pivot$
+        SELECT array_agg(p.ts_utc), array_agg(p.price)
         FROM (
-            SELECT b.ts_utc,
-                ${pivot_closes}
+            SELECT m.ts_utc,
+                CASE WHEN least(${pivot_columns}) > 0
+                        AND greatest(${pivot_columns}) < 'Infinity'
+                    THEN dxy.index_price(${pivot_columns}) END AS price
             FROM (
-                SELECT d.ts_utc, d.canonical_symbol,
-                    CASE WHEN d.close > 0 AND d.close < 'Infinity' THEN d.close::double precision END AS close
-                FROM public.data_bars AS d
-                WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m'
-                    AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
-            ) AS b
-            GROUP BY b.ts_utc
-        ) AS m
-        -- a foreign bar that does not start on a minute makes no index bar: it would count twice in the roll-ups
-        WHERE m.ts_utc = date_bin(interval '1 minute', m.ts_utc, 'epoch')
+                SELECT b.ts_utc,
+                ${pivot_closes}
+                FROM (
+                    SELECT d.ts_utc, d.canonical_symbol, d.close::double precision AS close
+                    FROM public.data_bars AS d
+                    WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m'
+                        AND d.ts_utc >= $1 AND d.ts_utc < $2
+                ) AS b
+                GROUP BY b.ts_utc
+                OFFSET 0
+            ) AS m
+            -- a foreign bar that does not start on a minute makes no index bar: it would count twice in the roll-ups
+            WHERE m.ts_utc = date_bin(interval '1 minute', m.ts_utc, 'epoch')
+        ) AS p
+    $pivot$ INTO v_minutes, v_values USING p_from_utc, p_to_utc;
+
+    -- A full join (never a nested loop) of what follows from the inputs with what is stored leaves the rows that differ.
+    WITH minutes AS MATERIALIZED (
+        SELECT v.ts_utc, round(v.price::numeric, 8) AS price FROM unnest(v_minutes, v_values) AS v (ts_utc, price)
     ),
     stored AS (
         SELECT d.ts_utc, d.open, d.high, d.low, d.close, d.vol, d.vwap, d.trade_count, d.is_partial, d.source, d.raw,
@@ -89,12 +105,10 @@ BEGIN
         INSERT INTO public.data_bars (
             canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count, is_partial, source,
             ingested_at, raw, created_at, updated_at)
-        SELECT 'DXY', '1m', f.ts_utc, f.price, f.price, f.price, f.price, 0, NULL, 0, false, 'synthetic',
+        SELECT 'DXY', '1m', n.ts_utc, n.price, n.price, n.price, n.price, 0, NULL, 0, false, 'synthetic',
             now(), v_raw, now(), now()
-        FROM difference AS f
-        WHERE f.is_new
-        ORDER BY f.ts_utc
-        RETURNING ts_utc
+        FROM (SELECT f.ts_utc, f.price FROM difference AS f WHERE f.is_new ORDER BY f.ts_utc) AS n  -- sorts the two only
+        RETURNING 1
     ),
     outside AS (
         SELECT m.ts_utc, m.price FROM minutes AS m
@@ -103,14 +117,18 @@ BEGIN
     )
     SELECT
         (SELECT count(*) FROM inserted),
-        (SELECT count(*) FROM difference AS f WHERE f.is_new),
         (SELECT count(*) FROM minutes AS m WHERE m.price IS NULL),
-        (SELECT array_agg(f.ts_utc ORDER BY f.ts_utc) FROM difference AS f WHERE NOT f.is_new AND f.price IS NOT NULL),
-        (SELECT array_agg(f.price ORDER BY f.ts_utc) FROM difference AS f WHERE NOT f.is_new AND f.price IS NOT NULL),
-        (SELECT array_agg(f.ts_utc ORDER BY f.ts_utc) FROM difference AS f WHERE f.price IS NULL),
+        c.to_insert, c.keys, c.prices, c.gone,
         (SELECT string_agg(format('%s at %s', o.price, to_char(o.ts_utc AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')), ', ')
          FROM outside AS o)
-    INTO v_inserted, v_to_insert, v_skipped, v_keys, v_prices, v_gone, v_wrong;
+    INTO v_inserted, v_skipped, v_to_insert, v_keys, v_prices, v_gone, v_wrong
+    FROM (
+        SELECT count(*) FILTER (WHERE f.is_new) AS to_insert,
+            array_agg(f.ts_utc) FILTER (WHERE NOT f.is_new AND f.price IS NOT NULL) AS keys,
+            array_agg(f.price) FILTER (WHERE NOT f.is_new AND f.price IS NOT NULL) AS prices,
+            array_agg(f.ts_utc) FILTER (WHERE f.price IS NULL) AS gone
+        FROM difference AS f
+    ) AS c;
 
     IF v_wrong IS NOT NULL THEN
         RAISE EXCEPTION 'DXY outside the hard limits % to %: %; correct the FX bars of these minutes', v_low, v_high, v_wrong;

@@ -3,6 +3,7 @@
 -- expected_candles: open FX minutes of the bucket. Completeness: all -> 2, >= 0.8 -> 1, >= 0.6 -> 0, less or nothing
 -- expected -> no bar. is_partial: the bucket may still receive minutes (its end plus the settle delay is after p_now).
 -- The range is widened to whole buckets, which are aligned to the UTC epoch.
+-- Bars and open minutes are each grouped by bucket and joined by hash, whatever the statistics say about a fresh table.
 CREATE OR REPLACE FUNCTION dxy.rollup_bars(
     p_width interval, p_from_utc timestamptz, p_to_utc timestamptz, p_now timestamptz
 )
@@ -13,6 +14,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET work_mem = '64MB'
+SET enable_nestloop = off
 SET jit = off
 AS $$
     WITH bounds AS (
@@ -31,11 +33,26 @@ AS $$
         SELECT m.bucket,
             (array_agg(m.open ORDER BY m.ts_utc))[1] AS open,
             max(m.high) AS high, min(m.low) AS low,
-            (array_agg(m.close ORDER BY m.ts_utc DESC))[1] AS close,
+            (array_agg(m.close ORDER BY m.ts_utc))[count(*)] AS close,
             sum(m.vol) AS vol, sum(m.vwap * m.vol) / nullif(sum(m.vol), 0) AS vwap,
             sum(m.trade_count) AS trade_count, count(*)::integer AS source_candles
         FROM minute AS m
         GROUP BY m.bucket
+    ),
+    market AS (
+        SELECT q.bucket,
+            (extract(epoch FROM sum(least(q.closes_at, q.bucket + p_width) - greatest(q.opens_at, q.bucket))) / 60)::integer
+                AS expected
+        FROM (
+            SELECT s.opens_at, s.closes_at, generate_series(
+                    date_bin(p_width, greatest(s.opens_at, (SELECT b.first_ts FROM bounds AS b)), 'epoch'),
+                    least(s.closes_at, (SELECT b.end_ts FROM bounds AS b)) - interval '1 microsecond', p_width) AS bucket
+            FROM dxy.fx_session AS s
+            WHERE s.opens_at < (SELECT b.end_ts FROM bounds AS b)
+                AND s.opens_at > (SELECT b.first_ts FROM bounds AS b) - interval '8 days'
+                AND s.closes_at > (SELECT b.first_ts FROM bounds AS b)
+        ) AS q
+        GROUP BY q.bucket
     )
     SELECT b.bucket, b.open::numeric, b.high::numeric, b.low::numeric, b.close::numeric, b.vol::numeric, b.vwap::numeric,
         b.trade_count,
@@ -43,10 +60,6 @@ AS $$
         b.source_candles, e.expected,
         CASE WHEN b.source_candles >= e.expected THEN 2 WHEN b.source_candles >= 0.8 * e.expected THEN 1 ELSE 0 END
     FROM bucket AS b
-    CROSS JOIN LATERAL (
-        SELECT (extract(epoch FROM sum(least(s.closes_at, b.bucket + p_width) - greatest(s.opens_at, b.bucket))) / 60)::integer AS expected
-        FROM dxy.fx_session AS s
-        WHERE s.opens_at < b.bucket + p_width AND s.opens_at > b.bucket - interval '8 days' AND s.closes_at > b.bucket
-    ) AS e
+    JOIN market AS e ON e.bucket = b.bucket
     WHERE e.expected > 0 AND b.source_candles >= 0.6 * e.expected;
 $$;
