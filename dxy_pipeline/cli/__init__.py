@@ -42,8 +42,11 @@ SUB_COMMANDS: Final[tuple[SubCommand, ...]] = (
     SubCommand("demo", "demo", "The whole pipeline on an embedded database, with real rates."),
     SubCommand("up", "up", "PostgreSQL, the Dagster UI and live bars, until Ctrl-C."),
     SubCommand("load", "load", "Load FX minutes: files, ECB rates, the Massive API, the simulation."),
+    SubCommand("backfill", "backfill", "Derive DXY and its roll-ups over a range of history."),
     SubCommand("status", "status", "Rows, latest bars and health; exits 1 when a check fails."),
     SubCommand("checks", "checks", "List the checks, or run them and see the violating rows."),
+    SubCommand("migrate", "migrate", "Move legacy DXY 1m rows to data_bars: reversible, proved by content."),
+    SubCommand("demo-migration", "demo_migration", "The migration end to end on legacy rows made for it."),
     SubCommand("db", "db", "Start, stop and find the database server; plan and upgrade the schema."),
 )
 

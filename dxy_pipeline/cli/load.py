@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dxy_pipeline import bar_store
 from dxy_pipeline.cli.output import console, emit, note
+from dxy_pipeline.cli.period import instant
 from dxy_pipeline.core.bars import Rejected
 from dxy_pipeline.core.clock import Clock, SystemClock
 from dxy_pipeline.core.index import SYMBOLS
@@ -262,12 +263,4 @@ def _window(start: str | None, end: str | None, clock: Clock) -> tuple[datetime,
 
 
 def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        ts = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UserError(
-            f"'{text}' is not a day or an instant", hint="for example 2024-06-12 or 2024-06-12T08:00Z"
-        ) from error
-    return ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
+    return None if text is None else instant(text)

@@ -20,7 +20,7 @@ from psycopg import sql
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.db import registry, roles, widen
 from dxy_pipeline.db.constants import sql_constants
-from dxy_pipeline.db.shape import BARS, Database, inspect
+from dxy_pipeline.db.shape import BARS, TABLES, Database, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.sql import load, render
 
@@ -148,6 +148,8 @@ def require_head(conn: psycopg.Connection) -> None:
         raise UserError(reasons[0], hint="install the newer version of dxy_pipeline")
     if db.revision != scripts.get_current_head():
         raise UserError(f"database {db.name} is at schema version {db.revision}", hint='run "dxy db upgrade" first')
+    if missing := [name for name in TABLES if name not in db.tables]:
+        raise UserError(f"a table is missing: public.{missing[0]}", hint='see "dxy db plan"; restore it from a backup')
 
 
 def changed_functions(conn: psycopg.Connection) -> list[str]:
