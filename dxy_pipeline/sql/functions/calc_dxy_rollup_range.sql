@@ -17,6 +17,7 @@ SET search_path = pg_catalog, pg_temp
 SET row_security = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
+SET enable_nestloop = off
 SET jit = off
 AS $$
 DECLARE
@@ -37,6 +38,7 @@ DECLARE
             AND ARRAY(SELECT a.attname::text FROM pg_attribute AS a
                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:2]) ORDER BY 1)
                 = '{canonical_symbol,timeframe,ts_utc}');
+    v_seek_dead boolean;
     v_raw jsonb := jsonb_build_object('kind', 'dxy', 'derivation_version', p_derivation_version,
         'rolled_up_from', 'data_bars', 'source_timeframe', '1m');
 BEGIN
@@ -55,6 +57,13 @@ BEGIN
     v_to := date_bin(v_width, p_to_utc - interval '1 microsecond', 'epoch') + v_width;
     PERFORM dxy.lock_days(v_from, v_to);
 
+    -- No index leads to dead rows of ours, and a live window must not read the whole table: the log of revisions knows
+    -- whether this range ever lost a bar. No plan here may depend on statistics, hence enable_nestloop = off.
+    v_seek_dead := v_one_row_a_key OR EXISTS (
+        SELECT FROM dxy.bar_revision AS r
+        WHERE r.canonical_symbol = 'DXY' AND r.timeframe = p_timeframe AND r.ts_utc >= v_from AND r.ts_utc < v_to
+            AND r.new IS NULL);
+
     WITH wanted AS (
         SELECT r.* FROM dxy.rollup_bars(v_width, v_from, v_to, p_now) AS r
     ),
@@ -69,7 +78,8 @@ BEGIN
         SELECT DISTINCT ON (d.ts_utc) d.ts_utc, d.ctid AS row_tid
         FROM public.derived_data_bars AS d
         WHERE d.canonical_symbol = 'DXY' AND d.timeframe = p_timeframe AND d.deleted_at IS NOT NULL
-            AND d.ts_utc >= v_from AND d.ts_utc < v_to AND (v_one_row_a_key OR d.raw ? 'rolled_up_from')
+            AND d.ts_utc >= v_from AND d.ts_utc < v_to AND v_seek_dead
+            AND (v_one_row_a_key OR d.raw ? 'rolled_up_from')
         ORDER BY d.ts_utc, d.deleted_at DESC
     ),
     difference AS MATERIALIZED (
@@ -90,10 +100,8 @@ BEGIN
         SELECT 'DXY', p_timeframe, f.ts_utc, f.open, f.high, f.low, f.close, f.vol, f.vwap, f.trade_count, f.is_partial,
             'agg', '1m', f.source_candles, f.expected_candles, f.quality_score, p_derivation_version, now(), v_raw,
             now(), now()
-        FROM difference AS f
-        WHERE f.row_tid IS NULL
-        ORDER BY f.ts_utc
-        RETURNING ts_utc
+        FROM (SELECT n.* FROM difference AS n WHERE n.row_tid IS NULL ORDER BY n.ts_utc) AS f
+        RETURNING 1
     )
     SELECT
         (SELECT count(*) FROM inserted),
@@ -107,6 +115,7 @@ BEGIN
     END IF;
 
     IF v_change IS NOT NULL THEN
+        PERFORM set_config('enable_nestloop', 'on', true);  -- rows are found by their place, one by one
         WITH changed AS MATERIALIZED (
             SELECT c.*
             FROM jsonb_to_recordset(v_change) AS c (
