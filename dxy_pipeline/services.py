@@ -25,11 +25,12 @@ from typing import Final
 import psutil
 
 from dxy_pipeline import bar_store
+from dxy_pipeline.dagster_storage import DATABASE, psycopg2_url
 from dxy_pipeline.db import embedded, schema, session
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 
-MARKET, STORAGE = "dxy", "dagster"
+MARKET = "dxy"
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 START_LIMIT_S, STOP_LIMIT_S = 120.0, 45.0
 LOG_BYTES: Final = 10_000_000
@@ -69,6 +70,16 @@ class Services:
         self._launch("webserver", [str(python / "dagster-webserver"), *address, *workspace], environment)
         self._wait_until_ready()
 
+    def environment(self) -> dict[str, str]:
+        """Start PostgreSQL where it is ours and return the variables with which Dagster's own tools use it.
+
+        For `dagster dev` and `dg`: nothing else is started, and the server stays until `dxy db stop`.
+        """
+        self.settings.make_data_dir()
+        whole = self._databases()
+        self._dagster_home()
+        return {name: whole[name] for name in ("DATABASE_URL", "DXY_DAGSTER_PG_URL", "DAGSTER_HOME", "DXY_DATA_DIR")}
+
     def watch(self) -> str | None:
         """Return the name of a service that has ended by itself, None while all run; keeps the logs small."""
         for name in self.running:
@@ -105,8 +116,8 @@ class Services:
                 created = self._server.ensure_database(MARKET)
                 market = self._server.url(MARKET)
             if not storage:
-                self._server.ensure_database(STORAGE)
-                storage = self._server.url(STORAGE)
+                self._server.ensure_database(DATABASE)
+                storage = self._server.url(DATABASE)
         with (
             session.user_errors(),
             session.connect(market, application_name="up", autocommit=True, statement_timeout=0) as conn,
@@ -200,12 +211,6 @@ class Services:
             time.sleep(0.2)
         self.stop()
         raise UserError(f"the UI did not answer within {START_LIMIT_S:.0f} s", hint=f"see {self.logs}")
-
-
-def psycopg2_url(url: str) -> str:
-    """Return the URL with the driver named that dagster-postgres needs: plain postgresql:// means another one now."""
-    scheme, separator, rest = url.partition("://")
-    return f"postgresql+psycopg2{separator}{rest}" if scheme in {"postgresql", "postgres"} else url
 
 
 def end_group(pid: int) -> None:
