@@ -6,15 +6,15 @@ Does not belong here: SQL on our tables, schema, starting a server.
 Directly connected, the settings travel in the start packet (`options`), so they hold from the first statement.
 Behind a transaction pooler a session-wide SET would leak into other clients' work, and a named prepared statement may
 meet another server process. There only application_name travels in the start packet, statements are not prepared, and
-`conn.transaction()` sets time zone and budget for its own transaction alone.
+each transaction sets time zone and budget for itself alone.
 """
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self, cast
 
 import psycopg
-from psycopg import Connection, conninfo
+from psycopg import Connection, Cursor, conninfo
 from psycopg_pool import ConnectionPool
 
 from dxy_pipeline.db.refusals import explain
@@ -25,21 +25,57 @@ APPLICATION = "dxy_pipeline"
 CONNECT_TIMEOUT_S = 10
 
 
+class _PoolerCursor(Cursor[Any]):
+    """A cursor whose bare statements get the settings too, where that changes nothing else about them.
+
+    Without autocommit the statement opens a transaction anyway. A read-only connection's statement is wrapped in one.
+    A bare statement on any other autocommit connection stays bare: some DDL may not run in a transaction.
+    """
+
+    def execute(
+        self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> Self:
+        """As psycopg's."""
+        conn = cast("PoolerConnection", self.connection)
+        if conn.idle and conn.autocommit and conn.read_only:
+            with conn.transaction():
+                return super().execute(query, params, prepare=prepare, binary=binary)
+        if conn.idle and not conn.autocommit:
+            conn.apply_settings()
+        return super().execute(query, params, prepare=prepare, binary=binary)
+
+
 class PoolerConnection(Connection[Any]):
     """A connection through a transaction pooler: session settings are made anew, locally, in each transaction."""
 
     local_settings: dict[str, str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.local_settings = {}
+        self.cursor_factory = _PoolerCursor
+
+    @property
+    def idle(self) -> bool:
+        """Whether no transaction is open."""
+        return self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+    def apply_settings(self) -> None:
+        """Set time zone and timeouts for the transaction that is open, or that this opens."""
+        if self.local_settings:
+            calls = ", ".join(["set_config(%s, %s, true)"] * len(self.local_settings))
+            values = [part for setting in self.local_settings.items() for part in setting]
+            Cursor(self).execute(f"select {calls}".encode(), values)
 
     @contextmanager
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Generator[psycopg.Transaction]:
         """As psycopg's, and the outermost one starts by setting time zone and timeouts for itself only."""
-        outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        outermost = self.idle
         with super().transaction(savepoint_name, force_rollback) as transaction:
             if outermost:
-                for name, value in self.local_settings.items():
-                    self.execute("select set_config(%s, %s, true)", (name, value))
+                self.apply_settings()
             yield transaction
 
 
