@@ -1,7 +1,8 @@
 -- Logs which minutes need re-deriving, in the transaction of the change itself, whoever the writer is.
 -- An FX close that appears, changes or goes touches DXY 1m; a DXY 1m bar that does touches 5m and 1h.
 -- Statement triggers with transition tables: a bulk load of a year logs 366 rows, not two million. Six pairs of a minute
--- are one minute: the rows are made distinct by hashing before they are counted by day.
+-- are one minute: the rows are made distinct by hashing before they are counted by day. Times that no calendar covers
+-- (before 1970, from 2100 on, infinity) are nobody's minute; a desk may store them without an error from us.
 CREATE OR REPLACE FUNCTION dxy.log_touched()
 RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -18,6 +19,7 @@ BEGIN
                 SELECT DISTINCT c.canonical_symbol = 'DXY' AS is_index, date_bin('1 day', c.ts_utc, 'epoch') AS day, c.ts_utc
                 FROM new_rows AS c
                 WHERE c.timeframe = '1m' AND c.canonical_symbol IN (${component_list}, 'DXY')
+                    AND c.ts_utc >= '1970-01-01 00:00+00' AND c.ts_utc < '2100-01-01 00:00+00'
             ) AS m
             GROUP BY m.is_index, m.day
         ) AS d
@@ -31,6 +33,7 @@ BEGIN
                 SELECT DISTINCT c.canonical_symbol = 'DXY' AS is_index, date_bin('1 day', c.ts_utc, 'epoch') AS day, c.ts_utc
                 FROM old_rows AS c
                 WHERE c.timeframe = '1m' AND c.canonical_symbol IN (${component_list}, 'DXY')
+                    AND c.ts_utc >= '1970-01-01 00:00+00' AND c.ts_utc < '2100-01-01 00:00+00'
             ) AS m
             GROUP BY m.is_index, m.day
         ) AS d
@@ -43,15 +46,20 @@ BEGIN
             FROM (
                 SELECT DISTINCT c.canonical_symbol = 'DXY' AS is_index, date_bin('1 day', c.ts_utc, 'epoch') AS day, c.ts_utc
                 FROM (
-                    (SELECT n.canonical_symbol, n.timeframe, n.ts_utc, n.open, n.high, n.low, n.close, n.vol FROM new_rows AS n
+                    (SELECT n.canonical_symbol, n.timeframe, n.ts_utc, n.open, n.high, n.low, n.close, n.vol, n.vwap, n.trade_count
+                     FROM new_rows AS n
                      EXCEPT
-                     SELECT o.canonical_symbol, o.timeframe, o.ts_utc, o.open, o.high, o.low, o.close, o.vol FROM old_rows AS o)
+                     SELECT o.canonical_symbol, o.timeframe, o.ts_utc, o.open, o.high, o.low, o.close, o.vol, o.vwap, o.trade_count
+                     FROM old_rows AS o)
                     UNION ALL
-                    (SELECT o.canonical_symbol, o.timeframe, o.ts_utc, o.open, o.high, o.low, o.close, o.vol FROM old_rows AS o
+                    (SELECT o.canonical_symbol, o.timeframe, o.ts_utc, o.open, o.high, o.low, o.close, o.vol, o.vwap, o.trade_count
+                     FROM old_rows AS o
                      EXCEPT
-                     SELECT n.canonical_symbol, n.timeframe, n.ts_utc, n.open, n.high, n.low, n.close, n.vol FROM new_rows AS n)
+                     SELECT n.canonical_symbol, n.timeframe, n.ts_utc, n.open, n.high, n.low, n.close, n.vol, n.vwap, n.trade_count
+                     FROM new_rows AS n)
                 ) AS c
                 WHERE c.timeframe = '1m' AND c.canonical_symbol IN (${component_list}, 'DXY')
+                    AND c.ts_utc >= '1970-01-01 00:00+00' AND c.ts_utc < '2100-01-01 00:00+00'
             ) AS m
             GROUP BY m.is_index, m.day
         ) AS d
