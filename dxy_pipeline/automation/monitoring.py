@@ -1,8 +1,9 @@
 """Monitoring: a sensor each minute that looks at the stored bars and says what it found, without any run.
 
-It lives in the daemon and needs nothing of the production jobs: with all of them dead it goes on, and says so. It emits
-check evaluations only; a materialization from here would fake freshness. An evaluation is emitted when its outcome
-changes and every ten minutes: one a minute would be 23,000 rows a day.
+It lives in the daemon and needs nothing of the production jobs: with all of them dead it goes on, and says so. It
+emits check evaluations only (a materialization from here would fake freshness), keeps the incidents and sends the
+alerts. An evaluation is emitted when its outcome changes and every ten minutes: one a minute would be 23,000 rows a
+day.
 """
 
 import json
@@ -13,10 +14,12 @@ import dagster as dg
 
 from dxy_pipeline.checks.config import CHECKS
 from dxy_pipeline.checks.dagster_checks import CHECKS_OP, evaluation
-from dxy_pipeline.checks.engine import CheckResult, run_checks
+from dxy_pipeline.checks.engine import CheckResult
 from dxy_pipeline.checks.planned_rows import release_for_ended_runs
+from dxy_pipeline.checks.watch import look
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.resources import MarketDatabase, PipelineClock
+from dxy_pipeline.settings import Settings
 
 HEARTBEAT = timedelta(minutes=10)
 
@@ -52,11 +55,16 @@ def monitoring_sensor(
     if removed := release_for_ended_runs(context.instance):
         context.log.info("%s planned check row(s) of ended runs removed", removed)
     try:
-        with market.read("monitoring") as conn:
-            results = run_checks(conn, now)
+        with market.read("monitoring") as conn, market.connect("alerts") as write:
+            found = look(conn, write, now, Settings.from_env().alert_urls)
     except UserError as error:
         context.log.error("checks could not be evaluated: %s", error)
         return dg.SkipReason(f"checks could not be evaluated: {error}")
+    results = found.results
+    if found.problem:
+        context.log.error("incidents could not be kept: %s", found.problem)
+    for turn in found.changed:
+        context.log.warning("incident %s %s: %s", turn.cause, turn.state, turn.summary)
     emitted, cursor = due(results, context.cursor, now)
     failed = [f"{result.asset_key}.{result.name}" for result in results if not result.passed]
     # Dagster shows a tick without runs as skipped: the log line is what says that it worked.

@@ -15,7 +15,7 @@ SET enable_nestloop = off
 SET jit = off
 AS $$
     WITH begins AS MATERIALIZED (
-        SELECT min(f.ts_utc) AS from_ts
+        SELECT date_trunc('minute', min(f.ts_utc) + interval '59.999999 seconds') AS from_ts
         FROM unnest(ARRAY[${component_list}]) AS y (symbol)
         CROSS JOIN LATERAL (
             (SELECT p_from_utc AS ts_utc FROM public.data_bars AS d

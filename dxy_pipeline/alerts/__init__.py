@@ -1,0 +1,22 @@
+"""Alerts: from failing checks to incidents by root cause, and from incidents to messages that arrive once.
+
+`causes` is pure; `incidents` keeps the state in the database; `delivery` sends. Checks themselves are not known here: a
+finding is anything that looks like one.
+"""
+
+from dxy_pipeline.alerts.causes import Cause, root_causes
+from dxy_pipeline.alerts.delivery import Target, deliver, targets
+from dxy_pipeline.alerts.incidents import Policy, Transition, advance, beat, last_beat
+
+__all__ = [
+    "Cause",
+    "Policy",
+    "Target",
+    "Transition",
+    "advance",
+    "beat",
+    "deliver",
+    "last_beat",
+    "root_causes",
+    "targets",
+]

@@ -1,0 +1,55 @@
+"""`dxy alerts`: incidents and their messages; a test message. Thin: the work is `dxy_pipeline.alerts`."""
+
+import typer
+from psycopg.rows import dict_row
+
+from dxy_pipeline import alerts
+from dxy_pipeline.alerts.delivery import send
+from dxy_pipeline.cli import output
+from dxy_pipeline.cli.reading import reading
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.settings import Settings
+from dxy_pipeline.sql import load
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Show incidents, or try the notification URLs."""
+
+
+@app.command("list")
+def list_incidents(
+    closed: bool = typer.Option(False, "--closed", help="Show resolved and dismissed ones too."),
+    limit: int = typer.Option(50, min=1, max=10_000, help="How many to show."),
+    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+) -> None:
+    """List incidents, newest first, with the messages that wait. Exits 1 while one is firing."""
+    with reading("alerts") as conn, conn.cursor(row_factory=dict_row) as cur:
+        values = {"with_closed": closed, "limit": limit}
+        rows = cur.execute(load("alerts/recent_incidents"), values).fetchall()
+        beats = cur.execute("SELECT h.name, h.beat_at, h.detail FROM dxy.heartbeat AS h ORDER BY h.name").fetchall()
+    if as_json:
+        output.emit({"incidents": rows, "heartbeats": beats}, as_json=True)
+    else:
+        output.emit(rows, title="incidents") if rows else print("no incident")
+        output.emit(beats, title="signs of life") if beats else print("no watcher has been alive yet")
+    if any(row["state"] == "firing" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("test")
+def test() -> None:
+    """Send a test message to each of DXY_ALERT_URLS. Exits 1 when one does not arrive."""
+    to = alerts.targets(Settings.from_env().alert_urls)
+    if not to:
+        raise UserError("DXY_ALERT_URLS is empty", hint="set it to apprise URLs, separated by blanks")
+    rows = [
+        {"target": target.label, "arrived": error is None, "why not": error}
+        for target in to
+        for error in [send(target.url, "DXY test", "This is a test message of dxy_pipeline.")]
+    ]
+    output.emit(rows)
+    if not all(row["arrived"] for row in rows):
+        raise typer.Exit(1)
