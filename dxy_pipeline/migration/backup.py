@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import conninfo, sql
 
@@ -24,6 +25,7 @@ from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration.ledger import one
 from dxy_pipeline.settings import Settings
 
+_PROOF = "dxy_backup_proof_"
 TABLES = ("data_bars", "derived_data_bars", "core_asset_registry_all")
 _PG_ENV = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE",
            "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}  # fmt: skip
@@ -57,8 +59,9 @@ def prove(path: Path, figures: dict[str, Any], scratch_url: str, restored: Calla
 
     Raises UserError when it does not restore or is not equal. The scratch database is dropped in any case.
     """
-    name = f"dxy_backup_proof_{secrets.token_hex(4)}"
+    name = f"{_PROOF}{os.getpid()}_{secrets.token_hex(4)}"
     with psycopg.connect(scratch_url, autocommit=True) as admin:
+        _sweep(admin)
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         try:
             target = conninfo.make_conninfo(**{**read_url(scratch_url), "dbname": name})
@@ -76,6 +79,36 @@ def prove(path: Path, figures: dict[str, Any], scratch_url: str, restored: Calla
             hint="run `dxy migrate prepare` again; a new backup is made",
         )
     return _program("pg_restore", ["--section=post-data", "-f", "-", str(path)], scratch_url, "the backup is broken")
+
+
+def _sweep(admin: psycopg.Connection[Any]) -> None:
+    """Drop the scratch databases of runs that were killed."""
+    for (left,) in admin.execute(
+        "SELECT d.datname::text FROM pg_catalog.pg_database AS d WHERE starts_with(d.datname, %s)", (_PROOF,)
+    ).fetchall():
+        pid = left.removeprefix(_PROOF).partition("_")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(left)))
+
+
+def restore_copy(path: Path, scratch_url: str, name: str) -> None:
+    """Restore everything into database `name` for a rehearsal; what refers to objects outside the dump is left out.
+
+    A trigger whose function is not in the dump cannot come along; the tables, their rows and their indexes must.
+    """
+    sections = ["--no-owner", "--no-privileges", "--section=pre-data", "--section=data", "--exit-on-error"]
+    _program("pg_restore", [*sections, "-d", name, str(path)], scratch_url, "the copy does not restore")
+    listed = _program("pg_restore", ["-l", "--section=post-data", str(path)], scratch_url, "the copy is broken")
+    wanted = [
+        line for line in listed.splitlines() if " INDEX " in line or (" CONSTRAINT " in line and " FK " not in line)
+    ]
+    listing = path.with_suffix(".list")
+    listing.write_text("\n".join(wanted))
+    try:
+        arguments = ["--no-owner", "--no-privileges", "-L", str(listing), "-d", name, str(path)]
+        _program("pg_restore", arguments, scratch_url, "the copy's indexes do not restore")
+    finally:
+        listing.unlink()
 
 
 def record(conn: psycopg.Connection[Any], migration_id: int, path: Path, figures: dict[str, Any], post: str) -> None:

@@ -10,8 +10,8 @@ import psycopg
 
 from dxy_pipeline.core.clock import Clock
 from dxy_pipeline.migration import ledger, steps
-from dxy_pipeline.migration.ledger import Actor, Control
 from dxy_pipeline.migration.lease import Lease
+from dxy_pipeline.migration.ledger import Actor, Control
 from dxy_pipeline.migration.states import State
 
 T = TypeVar("T")

@@ -22,10 +22,12 @@ from dxy_pipeline.migration import (
     cutover,
     dual_write,
     health,
-    ledger,
     lease,
+    ledger,
     plan,
     prepare,
+    preview,
+    rehearse,
     retire,
     rollback,
     status,
@@ -66,6 +68,7 @@ class Migration:
         self.scratch_url = scratch_url
         self.note = note
         self.patience = patience
+        self._checked = False
 
     # Looking: read-only connections.
 
@@ -103,10 +106,32 @@ class Migration:
         with self._reading() as conn:
             return backfill.conflicts(conn, ledger.control(conn).migration_id)
 
-    def compare(self) -> verify.Comparison:
-        """Verify by content without entering the result anywhere."""
+    def compare(self, days: list[date] | None = None) -> verify.Comparison:
+        """Verify by content (all, or these days) without entering the result anywhere."""
         with self._reading() as conn:
-            return verify.compare(conn)
+            ledger.require(conn)
+            return verify.compare(conn, days)
+
+    def units(self, days: Sequence[date] | None = None) -> list[Result]:
+        """The days of the migration with their accounting (all, or these)."""
+        with self._reading() as conn:
+            return status.units(conn, days)
+
+    def preview(self, action: str, **flags: bool) -> Result:
+        """What a changing command would do, and what is in its way."""
+        with self._reading() as conn:
+            return preview.preview(conn, action, self.clock.now(), **flags)
+
+    def rehearse(self, *, policy: str = "stop") -> list[Result]:
+        """The whole migration on a restored copy in the embedded server, with timings. The desk's database is read."""
+        scratch = self.scratch_url()
+
+        def make(url: str) -> "Migration":
+            return Migration(url, clock=self.clock, actor=self.actor, files=self.files / "rehearsal",
+                             scratch_url=lambda: scratch, note=self.note)  # fmt: skip
+
+        with session.user_errors():
+            return rehearse.run(self.url, scratch, make, self.files, clock=self.clock, note=self.note, policy=policy)
 
     # Changing: under the lease.
 
@@ -179,7 +204,9 @@ class Migration:
     @contextmanager
     def _running(self, action: str, reason: str) -> Iterator[Context]:
         with self._connect() as conn:
-            ledger.require(conn)
+            if not self._checked:  # once for each object: it reads Alembic's scripts
+                ledger.require(conn)
+                self._checked = True
             with lease.hold(conn) as held:
                 control = ledger.control(conn)
                 if control.direction == "rollback" and action != "rollback":
@@ -197,20 +224,26 @@ class Migration:
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection[Any]]:
-        with session.user_errors(), session.connect(
-            self.url,
-            application_name="migrate",
-            autocommit=True,
-            statement_timeout=0,
-            lock_timeout=5,
-            idle_in_transaction_timeout=0,
-            pooler=False,
-        ) as conn:
+        with (
+            session.user_errors(),
+            session.connect(
+                self.url,
+                application_name="migrate",
+                autocommit=True,
+                statement_timeout=0,
+                lock_timeout=5,
+                idle_in_transaction_timeout=0,
+                pooler=False,
+            ) as conn,
+        ):
             yield conn
 
     @contextmanager
     def _reading(self) -> Iterator[psycopg.Connection[Any]]:
-        with session.user_errors(), session.connect(
-            self.url, application_name="migrate", autocommit=True, read_only=True, statement_timeout=0, pooler=False
-        ) as conn:
+        with (
+            session.user_errors(),
+            session.connect(
+                self.url, application_name="migrate", autocommit=True, read_only=True, statement_timeout=0, pooler=False
+            ) as conn,
+        ):
             yield conn

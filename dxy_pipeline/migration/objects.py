@@ -109,7 +109,7 @@ def late_trigger(conn: psycopg.Connection[Any]) -> str | None:
     row = conn.execute(
         "SELECT t.tgname::text FROM pg_catalog.pg_trigger AS t"
         " WHERE t.tgrelid = 'public.derived_data_bars'::regclass AND NOT t.tgisinternal AND t.tgtype & 19 = 19"
-        " AND t.tgname::text COLLATE \"C\" > %s ORDER BY 1 DESC LIMIT 1",
+        ' AND t.tgname::text COLLATE "C" > %s ORDER BY 1 DESC LIMIT 1',
         (KEEP,),
     ).fetchone()
     return row[0] if row else None

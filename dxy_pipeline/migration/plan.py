@@ -78,10 +78,14 @@ def blockers(conn: psycopg.Connection[Any], *, accept_native: bool, accept_round
         found.append("there are no live DXY 1m rows in derived_data_bars: nothing to migrate")
     native = sum(row["native"] for row in ledger.rows(conn, "plan_rows"))
     if native and not accept_native:
-        found.append(f"data_bars holds {native} DXY minutes that legacy does not have; look at them, then --accept-native")
+        found.append(
+            f"data_bars holds {native} DXY minutes that legacy does not have; look at them, then --accept-native"
+        )
     rounded = _rounding(conn)
     if rounded and not accept_rounding:
-        found.append(f"{rounded} legacy rows do not survive data_bars' column types unchanged; accept with --accept-rounding")
+        found.append(
+            f"{rounded} legacy rows do not survive data_bars' column types unchanged; accept with --accept-rounding"
+        )
     return found
 
 

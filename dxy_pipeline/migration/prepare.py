@@ -5,6 +5,7 @@ Nothing that a reader or writer of the desk could notice, but for columns and a 
 
 import csv
 import json
+import os
 from typing import Any
 
 from dxy_pipeline.core.index import DXY
@@ -89,7 +90,7 @@ def _backup(ctx: Context, migration_id: int) -> None:
     ).fetchall()
     path = ctx.files / f"migration_{migration_id}" / "before.dump"
     if not (done and path.exists()):
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")  # the dump of a killed run may still be writing to its own
         ctx.note(f"backup of {BARS}, {DERIVED}, {REGISTRY} to {path}")
         figures = backup.dump(ctx.conn, ctx.url, part)
         ctx.at("prepare.dumped")

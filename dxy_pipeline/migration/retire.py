@@ -6,7 +6,6 @@ stops a forgotten legacy writer, and drops the triggers. Nothing is purged.
 
 from typing import Any
 
-
 from dxy_pipeline.db.shape import DERIVED, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import health, ledger, objects, states, verify
@@ -33,7 +32,9 @@ def run(ctx: Context) -> dict[str, Any]:
             hint="keep `dxy migrate watch --every 300` running, then run it again",
         )
     ctx.at("retire.begun")
-    started = ctx.conn.execute("SELECT 1 FROM public.derived_data_bars WHERE dxy_retired_by IS NOT NULL LIMIT 1").fetchone()
+    started = ctx.conn.execute(
+        "SELECT 1 FROM public.derived_data_bars WHERE dxy_retired_by IS NOT NULL LIMIT 1"
+    ).fetchone()
     if not started:
         _refuse_difference(verify.compare(ctx.conn))
         record_baseline(ctx, before.migration_id, "after", "dxy.bars_image")
@@ -106,5 +107,3 @@ def _refuse_difference(result: verify.Comparison) -> None:
             f"{len(result.failures)} minutes differ, the first at {result.failures[0]['ts_utc']}; nothing was retired",
             hint="dxy migrate verify --repair makes legacy equal to data_bars; then dxy migrate verify",
         )
-
-

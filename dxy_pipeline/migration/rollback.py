@@ -19,7 +19,9 @@ from dxy_pipeline.migration.states import State
 from dxy_pipeline.sql import render, trusted
 
 BATCH_DAYS = 7
-NOT_RESTORED = "ctid and xmin, heap order, bloat, sequence positions, ids of mirrored rows, added columns, the wider CHECK"
+NOT_RESTORED = (
+    "ctid and xmin, heap order, bloat, sequence positions, ids of mirrored rows, added columns, the wider CHECK"
+)
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -111,7 +113,9 @@ def _mute(ctx: Context) -> None:
 
 def _undo(ctx: Context, totals: dict[str, int]) -> None:
     wanted = {row["day"] for row in ledger.rows(ctx.conn, "bars_days")}
-    undo = ctx.conn.execute("SELECT DISTINCT (u.ts_utc AT TIME ZONE 'UTC')::date FROM dxy.migration_undo AS u").fetchall()
+    undo = ctx.conn.execute(
+        "SELECT DISTINCT (u.ts_utc AT TIME ZONE 'UTC')::date FROM dxy.migration_undo AS u"
+    ).fetchall()
     days = sorted(wanted | {row[0] for row in undo})
     for first in range(0, len(days), BATCH_DAYS):
         batch = days[first : first + BATCH_DAYS]
@@ -166,7 +170,6 @@ def _restore_registry(ctx: Context, migration_id: int) -> None:
         ),
         (json.dumps(saved[0]), DXY),
     )
-
 
 
 def _remove_added_symbols(ctx: Context, migration_id: int) -> None:

@@ -1,6 +1,7 @@
 """status, checklist and audit: where the migration stands, and the seed's criteria each judged or signed."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -37,8 +38,12 @@ def status(conn: psycopg.Connection[Any], now: datetime) -> dict[str, Any]:
     }
     if control.state in states.DUAL:
         report["triggers missing"] = objects.missing_triggers(conn)
-    if verified := query(conn, "SELECT v.id, v.ok, v.verified_at FROM dxy.migration_verification AS v"
-                               " WHERE v.migration_id = %s ORDER BY 1 DESC LIMIT 1", control.migration_id):
+    if verified := query(
+        conn,
+        "SELECT v.id, v.ok, v.verified_at FROM dxy.migration_verification AS v"
+        " WHERE v.migration_id = %s ORDER BY 1 DESC LIMIT 1",
+        control.migration_id,
+    ):
         report["last verification"] = verified[0]
         report["repaired since"] = control.repaired_after
     if control.cut_over_at:
@@ -89,6 +94,17 @@ def sign(conn: psycopg.Connection[Any], item: str, operator: str, note: str, now
         (migration_id, item, operator, note, now),
     )
     return {"item": item, "signed by": operator}
+
+
+def units(conn: psycopg.Connection[Any], days: Sequence[date] | None = None) -> list[dict[str, Any]]:
+    """The days of the current migration with their accounting."""
+    return query(
+        conn,
+        "SELECT u.* FROM dxy.migration_unit AS u JOIN dxy.migration_control AS c ON c.migration_id = u.migration_id"
+        " WHERE %s::date[] IS NULL OR u.day = ANY (%s::date[]) ORDER BY u.day",
+        None if days is None else list(days),
+        None if days is None else list(days),
+    )
 
 
 def audit(conn: psycopg.Connection[Any]) -> list[dict[str, Any]]:

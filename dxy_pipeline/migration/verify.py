@@ -140,7 +140,7 @@ def _repair(ctx: Context, result: Comparison) -> dict[str, Any]:
     function = "mirror_to_bars" if source == "legacy" else "mirror_to_legacy"
 
     def mend() -> int:
-        row = ctx.conn.execute(f"SELECT dxy.{function}(%s)", (keys,)).fetchone()  # noqa: S608 - one of two names
+        row = ctx.conn.execute(f"SELECT dxy.{function}(%s)", (keys,)).fetchone()
         ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
         ctx.audit("repair", {"minutes": [str(key) for key in keys[:100]], "from": source})
         return row[0] if row else 0
