@@ -50,7 +50,7 @@ def get_source_bars_1m(
     """
     with _session(conn) as session, session.cursor(row_factory=dict_row) as cur:
         values = {"symbol": symbol, "start": _utc(from_ts), "end": _utc(to_ts)}
-        return cur.execute(load("queries/source_bars_1m"), values).fetchall()
+        return [_in_utc(row) for row in cur.execute(load("queries/source_bars_1m"), values)]
 
 
 def fetch_1m_bars(
@@ -62,7 +62,7 @@ def fetch_1m_bars(
     """
     with _session(conn) as session, session.cursor(row_factory=dict_row) as cur:
         values = {"symbols": list(symbols), "start": _utc(from_ts), "end": _utc(to_ts)}
-        return cur.execute(load("queries/bars_1m"), values).fetchall()
+        return [_in_utc(row) for row in cur.execute(load("queries/bars_1m"), values)]
 
 
 def fetch_1m_frame(
@@ -75,6 +75,12 @@ def fetch_1m_frame(
     frame[prices] = frame[prices].astype(float)
     frame["ts_utc"] = pd.to_datetime(frame["ts_utc"], utc=True)
     return frame.set_index(["canonical_symbol", "ts_utc"])
+
+
+def _in_utc(row: dict[str, Any]) -> dict[str, Any]:
+    """A caller's session may show times in its own zone, where two minutes of a DST change share one face."""
+    row["ts_utc"] = row["ts_utc"].astimezone(UTC)
+    return row
 
 
 def _utc(ts: datetime) -> datetime:

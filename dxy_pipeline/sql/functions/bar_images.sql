@@ -5,7 +5,7 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(d.updated_at, d.created_at, d.ingested_at),
+    SELECT coalesce(d.updated_at, d.created_at, d.ingested_at, '-infinity'),
         jsonb_build_object('open', d.open, 'high', d.high, 'low', d.low, 'close', d.close, 'vol', d.vol, 'vwap', d.vwap,
             'trade_count', d.trade_count, 'is_partial', d.is_partial, 'source', d.source, 'raw', d.raw)
     FROM public.data_bars AS d
@@ -17,7 +17,7 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(d.updated_at, d.created_at, d.ingested_at),
+    SELECT coalesce(d.updated_at, d.created_at, d.ingested_at, '-infinity'),
         jsonb_build_object('open', d.open, 'high', d.high, 'low', d.low, 'close', d.close, 'vol', d.vol, 'vwap', d.vwap,
             'trade_count', d.trade_count, 'is_partial', d.is_partial, 'source', d.source,
             'source_candles', d.source_candles, 'expected_candles', d.expected_candles,

@@ -7,12 +7,12 @@ FROM (
     WHERE r.canonical_symbol = 'DXY' AND r.timeframe = %(timeframe)s AND r.ts_utc >= %(start)s AND r.ts_utc < %(end)s
         AND r.old ->> 'deleted_at' IS NULL
     UNION ALL
-    SELECT d.ts_utc, d.updated_at, 'infinity', d.open, d.high, d.low, d.close
+    SELECT d.ts_utc, coalesce(d.updated_at, d.created_at, d.ingested_at, '-infinity'), 'infinity', d.open, d.high, d.low, d.close
     FROM public.data_bars AS d
     WHERE %(timeframe)s = '1m' AND d.canonical_symbol = 'DXY' AND d.timeframe = '1m'
         AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s
     UNION ALL
-    SELECT d.ts_utc, d.updated_at, 'infinity', d.open, d.high, d.low, d.close
+    SELECT d.ts_utc, coalesce(d.updated_at, d.created_at, d.ingested_at, '-infinity'), 'infinity', d.open, d.high, d.low, d.close
     FROM public.derived_data_bars AS d
     WHERE %(timeframe)s <> '1m' AND d.canonical_symbol = 'DXY' AND d.timeframe = %(timeframe)s AND d.deleted_at IS NULL
         AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s
