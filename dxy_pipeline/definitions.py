@@ -14,6 +14,7 @@ from dxy_pipeline.automation.monitoring import check_stored_bars, history_checks
 from dxy_pipeline.automation.retention import retention_job, retention_schedule
 from dxy_pipeline.checks.config import CHECKS
 from dxy_pipeline.checks.dagster_checks import build_checks
+from dxy_pipeline.migration.job import migration_assets, migration_checks, migration_jobs
 from dxy_pipeline.resources import default_resources
 
 # A year's backfill is 1,460 materializations: one insert each is 22 ms on Dagster's storage, in batches 1 ms.
@@ -23,16 +24,10 @@ os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 def build_defs(**overrides: Any) -> dg.Definitions:
     """Return the definitions; `overrides` replace resources by name: `market`, `feed`, `clock`."""
     resources: Mapping[str, Any] = {**default_resources(), **overrides}
-    known = set(assets.KEYS)
-    watched = sorted({dg.AssetKey(config.asset.split("/")) for config in CHECKS} - known)
     return dg.Definitions(
-        assets=[
-            *dg.with_source_code_references([*assets.ALL]),
-            # What checks look at besides our assets: there to carry their results, made by nobody here.
-            *(dg.AssetSpec(key, group_name="monitoring", kinds={"postgres"}) for key in watched),
-        ],
-        asset_checks=[build_checks(CHECKS)],
-        jobs=[*jobs.ALL, check_stored_bars, retention_job],
+        assets=dg.with_source_code_references([*assets.ALL, *migration_assets]),
+        asset_checks=[build_checks(CHECKS), *migration_checks],
+        jobs=[*jobs.ALL, check_stored_bars, retention_job, *migration_jobs],
         schedules=[live_schedule, history_checks_schedule, retention_schedule],
         sensors=[late_data_sensor, monitoring_sensor],
         resources=resources,
