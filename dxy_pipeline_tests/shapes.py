@@ -80,6 +80,28 @@ ALTER TABLE public.derived_data_bars ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON public.data_bars, public.derived_data_bars, public.core_asset_registry_all FROM PUBLIC;
 """
 
+_P_FUNCTION = """
+CREATE FUNCTION public.calc_dxy_range_derived(
+    p_from_utc timestamptz, p_to_utc timestamptz, p_tf text DEFAULT '1m', p_derivation_version integer DEFAULT 1)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_tf <> '1m' THEN
+        RAISE EXCEPTION 'only 1m';
+    END IF;
+    INSERT INTO public.derived_data_bars AS l (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol,
+        trade_count, source, source_timeframe, source_candles, expected_candles, quality_score, derivation_version, raw)
+    SELECT 'DXY', '1m', m.ts_utc, m.price, m.price, m.price, m.price, 0, 0, 'dxy', '1m', 6, 6, 2, p_derivation_version,
+        '{{"kind": "dxy", "formula": "standard"}}'
+    FROM (SELECT b.ts_utc, round(({base} * exp({log_sum}))::numeric, 8) AS price
+          FROM (SELECT d.ts_utc, {pivot} FROM public.data_bars AS d
+                WHERE d.timeframe = '1m' AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc GROUP BY d.ts_utc) AS b) AS m
+    WHERE m.price IS NOT NULL
+    ON CONFLICT (canonical_symbol, timeframe, ts_utc) WHERE deleted_at IS NULL DO UPDATE
+    SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, raw = excluded.raw;
+    RETURN jsonb_build_object('success', true);
+END $$
+"""
+
 _FX = """
 INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, trade_count, source{more})
 SELECT r.symbol, '1m', t.ts, x.price, x.price, x.price, x.price, 10, 3, {source}{values}
@@ -139,6 +161,7 @@ def build_shape_s(
 def build_shape_p(conn: psycopg.Connection, *, days: int = DAYS, hours: int = 3, natives: bool = True) -> Built:
     """Build the production-like shape: float8 prices, ids, row security, a touch trigger, a foreign key."""
     conn.execute(_P_TABLES)
+    conn.execute(_P_FUNCTION.format(**_formula()))
     return _fill(conn, "P", days, hours, natives=natives, several_dead=True)
 
 
@@ -161,7 +184,6 @@ def fill_bars(conn: psycopg.Connection, shape: str, *, days: int = DAYS, hours: 
     USDSEK has no minute 7 of any hour; ten legacy rows of the day before have no inputs at all.
     """
     production = shape == "P"
-    sql = sql_constants()
     fx = _FX.format(
         more=", provider_ticker" if production else "",
         source="'massive_api'" if production else "'ingest'",
@@ -177,12 +199,7 @@ def fill_bars(conn: psycopg.Connection, shape: str, *, days: int = DAYS, hours: 
         if full
         else "",
         values=", 'dxy', '1m', 6, 6, 2, 1" if full else "",
-        base=sql["formula_base"],
-        log_sum=sql["log_sum"],
-        pivot=", ".join(
-            f"max(d.close::double precision) FILTER (WHERE d.canonical_symbol = '{c.symbol}') AS {c.symbol.lower()}"
-            for c in COMPONENTS
-        ),
+        **_formula(),
     )
     conn.execute(legacy, {"until": START + timedelta(days=days - 1, hours=hours / 2), "hours": 24})
     conn.execute(
@@ -197,6 +214,16 @@ def fill_bars(conn: psycopg.Connection, shape: str, *, days: int = DAYS, hours: 
         " FROM generate_series(0, 5) AS g, unnest(ARRAY['DXY', 'EURUSD']) AS s",
         (START,),
     )
+
+
+def _formula() -> dict[str, str]:
+    """The index formula as a desk spells it."""
+    sql = sql_constants()
+    pivot = ", ".join(
+        f"max(d.close::double precision) FILTER (WHERE d.canonical_symbol = '{c.symbol}') AS {c.symbol.lower()}"
+        for c in COMPONENTS
+    )
+    return {"base": sql["formula_base"], "log_sum": sql["log_sum"], "pivot": pivot}
 
 
 def fill_dead(conn: psycopg.Connection, *, several: bool = True) -> None:
