@@ -1,0 +1,213 @@
+"""Incidents and their messages: told once whoever looks and however often it restarts, retried, and never a secret."""
+
+import logging
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from dxy_pipeline import alerts
+from dxy_pipeline.alerts.causes import Cause
+from dxy_pipeline.checks.watch import MONITORING, Watchdog, look
+from dxy_pipeline.core.clock import FixedClock
+from dxy_pipeline_tests.conftest import NOW
+from dxy_pipeline_tests.receiver import SECRET, receiving
+
+MINUTE = timedelta(minutes=1)
+FEED = Cause("feed:EURUSD", "EURUSD feed is silent", {"fx_1m.freshness": "WARN"}, live=True)
+DRIFT = Cause("dxy minutes", "stored DXY minutes are wrong", {"dxy_1m.drift": "ERROR"})
+
+
+def step(conn: psycopg.Connection, now: datetime, *causes: Cause, labels: tuple[str, ...] = ()) -> list[str]:
+    return [f"{turn.cause} {turn.state}" for turn in alerts.advance(conn, causes, now, labels=labels)]
+
+
+def walk(conn: psycopg.Connection, start: datetime, minutes: int, *causes: Cause) -> list[str]:
+    return [turn for minute in range(minutes) for turn in step(conn, start + minute * MINUTE, *causes)]
+
+
+def waiting(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return conn.execute(
+        "SELECT d.event, d.attempts, d.last_error FROM dxy.alert_delivery AS d WHERE d.delivered_at IS NULL"
+        " ORDER BY d.event"
+    ).fetchall()
+
+
+class TestIncidents:
+    def test_fires_after_its_window_and_resolves_after_staying_away(self, conn: psycopg.Connection) -> None:
+        assert walk(conn, NOW, 5, FEED) == []
+        assert step(conn, NOW + 5 * MINUTE, FEED) == ["feed:EURUSD firing"]
+        assert walk(conn, NOW + 6 * MINUTE, 30, FEED) == []
+        assert step(conn, NOW + 37 * MINUTE) == []
+        assert step(conn, NOW + 38 * MINUTE) == ["feed:EURUSD resolved"]
+        assert walk(conn, NOW + 39 * MINUTE, 5) == []
+
+    def test_what_goes_away_before_its_window_is_told_to_nobody(self, conn: psycopg.Connection) -> None:
+        assert walk(conn, NOW, 4, FEED) == []
+        assert walk(conn, NOW + 4 * MINUTE, 5) == ["feed:EURUSD dismissed"]
+        assert conn.execute("SELECT count(*) FROM dxy.alert_delivery").fetchone() == (0,)
+
+    def test_a_short_recovery_does_not_resolve(self, conn: psycopg.Connection) -> None:
+        walk(conn, NOW, 6, FEED)
+        assert step(conn, NOW + 7 * MINUTE) == []
+        assert walk(conn, NOW + 8 * MINUTE, 5, FEED) == []
+
+    def test_a_wrong_value_needs_no_open_market(self, conn: psycopg.Connection) -> None:
+        saturday = datetime(2024, 6, 15, 12, tzinfo=UTC)
+        assert walk(conn, saturday, 3, DRIFT) == ["dxy minutes firing"]
+
+    def test_the_week_end_neither_ripens_nor_resolves_a_feed(self, conn: psycopg.Connection) -> None:
+        friday = datetime(2024, 6, 14, 20, 50, tzinfo=UTC)  # ten minutes before the close
+        assert walk(conn, friday, 6, FEED) == ["feed:EURUSD firing"]
+        weekend = [friday + timedelta(hours=h) for h in (1, 12, 40)]
+        assert [turn for at in weekend for turn in step(conn, at)] == []
+        assert step(conn, datetime(2024, 6, 16, 21, 5, tzinfo=UTC)) == ["feed:EURUSD resolved"]
+
+    def test_two_causes_are_two_incidents_and_a_second_time_is_a_new_one(self, conn: psycopg.Connection) -> None:
+        assert walk(conn, NOW, 6, FEED, DRIFT) == ["dxy minutes firing", "feed:EURUSD firing"]
+        walk(conn, NOW + 10 * MINUTE, 5)
+        assert walk(conn, NOW + 60 * MINUTE, 6, FEED) == ["feed:EURUSD firing"]
+        assert conn.execute("SELECT count(*) FROM dxy.incident WHERE cause = 'feed:EURUSD'").fetchone() == (2,)
+
+    def test_the_gap_of_an_outage_that_was_told_is_not_told_again(self, conn: psycopg.Connection) -> None:
+        walk(conn, NOW, 10, FEED)
+        gap = Cause("feed:EURUSD", "gap", {"fx_1m.gaps": "WARN"}, spans=[(NOW - 6 * MINUTE, NOW + 9 * MINUTE)])
+        assert walk(conn, NOW + 10 * MINUTE, 90, gap) == ["feed:EURUSD resolved"]
+
+    def test_a_gap_nobody_was_told_of_is_told_once(self, conn: psycopg.Connection) -> None:
+        old = NOW - timedelta(hours=20)
+        gap = Cause("feed:EURUSD", "gap", {"fx_1m.gaps": "WARN"}, spans=[(old, old + 30 * MINUTE)])
+        assert walk(conn, NOW, 60, gap) == ["feed:EURUSD firing"]
+
+    def test_two_lookers_at_once_open_and_tell_one(self, db: str, conn: psycopg.Connection) -> None:
+        walk(conn, NOW, 5, FEED)
+        turns: list[str] = []
+
+        def other() -> None:
+            with psycopg.connect(db, autocommit=True) as mine:
+                turns.extend(step(mine, NOW + 6 * MINUTE, FEED, labels=("json 1",)))
+
+        threads = [threading.Thread(target=other) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert turns == ["feed:EURUSD firing"]
+        assert conn.execute("SELECT count(*) FROM dxy.alert_delivery").fetchone() == (1,)
+
+
+class TestDelivery:
+    def test_one_message_for_each_event_over_restarts(self, db: str) -> None:
+        with receiving() as receiver:
+            to = alerts.targets([receiver.url])
+            for minute in range(30):  # every look from a new connection, as after a restart
+                now = NOW + minute * MINUTE
+                with psycopg.connect(db, autocommit=True) as mine:
+                    alerts.advance(mine, [FEED] if minute < 15 else [], now, labels=[t.label for t in to])
+                    alerts.deliver(mine, to, now)
+        assert receiver.titles == ["DXY firing: feed:EURUSD (WARN)", "DXY resolved: feed:EURUSD (WARN)"]
+        assert "EURUSD feed is silent" in receiver.bodies[0]
+
+    def test_a_failing_service_is_tried_again_and_shown_meanwhile(self, conn: psycopg.Connection) -> None:
+        with receiving() as receiver:
+            receiver.failing = 4
+            to = alerts.targets([receiver.url])
+            labels = tuple(t.label for t in to)
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=labels)
+            assert alerts.deliver(conn, to, NOW + 2 * MINUTE).failed == 1
+            assert waiting(conn) == [("firing", 1, "refused with HTTP status 503")]
+            assert alerts.deliver(conn, to, NOW + 2 * MINUTE) == alerts.delivery.Sent()  # not due yet
+            assert alerts.deliver(conn, to, NOW + 3 * MINUTE).failed == 1
+            assert alerts.deliver(conn, to, NOW + 5 * MINUTE).delivered == 1
+            assert waiting(conn) == []
+        assert (receiver.requests, receiver.titles) == (5, ["DXY firing: dxy minutes (ERROR)"])
+
+    def test_resolved_never_arrives_before_firing(self, conn: psycopg.Connection) -> None:
+        with receiving() as receiver:
+            receiver.failing = 2
+            to = alerts.targets([receiver.url])
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=(to[0].label,))
+            alerts.deliver(conn, to, NOW + 2 * MINUTE)
+            step(conn, NOW + 5 * MINUTE, labels=(to[0].label,))
+            assert [row[0] for row in waiting(conn)] == ["firing", "resolved"]
+            alerts.deliver(conn, to, NOW + 10 * MINUTE)
+        assert [title.split(":")[0] for title in receiver.titles] == ["DXY firing", "DXY resolved"]
+
+    @pytest.mark.parametrize("url", [f"json://user:{SECRET}@127.0.0.1:1/{SECRET}", f"nonsense-{SECRET}", "json://"])
+    def test_no_secret_in_database_or_log(
+        self, conn: psycopg.Connection, url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with caplog.at_level(logging.DEBUG):
+            to = alerts.targets([url])
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=(to[0].label,))
+            assert alerts.deliver(conn, to, NOW + 3 * MINUTE).failed == 1
+        stored = conn.execute("SELECT string_agg(d::text, ' ') FROM dxy.alert_delivery AS d").fetchone()
+        assert stored
+        assert waiting(conn)[0][2] in {"cannot be reached", "not a URL that apprise can read"}
+        out = capfd.readouterr()
+        for text in (stored[0], caplog.text, out.out, out.err, repr(to)):
+            assert SECRET not in text
+
+    def test_a_dead_target_does_not_hold_up_the_other(self, conn: psycopg.Connection) -> None:
+        with receiving() as receiver:
+            to = alerts.targets(["json://127.0.0.1:1/", receiver.url])
+            labels = tuple(t.label for t in to)
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=labels)
+            sent = alerts.deliver(conn, to, NOW + 3 * MINUTE)
+        assert (sent.delivered, sent.failed) == (1, 1)
+
+
+class TestWatching:
+    def test_a_look_without_the_right_to_write_still_evaluates(self, db: str, conn: psycopg.Connection) -> None:
+        with closing(psycopg.connect(db, autocommit=True)) as reader:
+            reader.execute("SET ROLE dxy_reader")
+            found = look(reader, reader, NOW)
+        assert found.results
+        assert "permission denied" in found.problem
+
+    def test_the_writer_role_may_keep_incidents(self, conn: psycopg.Connection) -> None:
+        conn.execute("SET ROLE dxy_writer")
+        alerts.beat(conn, MONITORING, NOW)
+        assert walk(conn, NOW, 3, DRIFT) == ["dxy minutes firing"]
+        assert alerts.deliver(conn, alerts.targets(["json://127.0.0.1:1/"]), NOW) == alerts.delivery.Sent()
+
+    def test_the_watchdog_leaves_a_living_monitoring_alone(self, db: str, conn: psycopg.Connection) -> None:
+        alerts.beat(conn, MONITORING, NOW - MINUTE)
+        dog = Watchdog(lambda: psycopg.connect(db, autocommit=True), FixedClock(NOW))
+        assert dog.step() == "the monitoring is alive, 0 waiting messages sent"
+        assert alerts.last_beat(conn, "watchdog") == NOW
+
+    def test_the_watchdog_tells_of_a_dead_scheduler_once(self, db: str, conn: psycopg.Connection) -> None:
+        alerts.beat(conn, MONITORING, NOW)
+        with receiving() as receiver:
+            for minute in range(1, 20):
+                clock = FixedClock(NOW + minute * MINUTE)
+                line = Watchdog(lambda: psycopg.connect(db, autocommit=True), clock, [receiver.url]).step()
+                assert ("alive" in line) is (minute < 3)
+        firing = [title for title in receiver.titles if "scheduler" in title]
+        assert firing == ["DXY firing: scheduler (ERROR)"]
+        assert "monitoring since 2024-06-12 12:00 UTC" in receiver.bodies[receiver.titles.index(firing[0])]
+
+    def test_the_watchdog_tells_of_a_database_that_is_away(self, db: str, conn: psycopg.Connection) -> None:
+        alerts.beat(conn, MONITORING, NOW)
+        reachable = False
+
+        def connect() -> psycopg.Connection:
+            if not reachable:
+                raise psycopg.OperationalError("connection refused")
+            return psycopg.connect(db, autocommit=True)
+
+        with receiving() as receiver:
+            dog = Watchdog(connect, FixedClock(NOW), [receiver.url])
+            lines = [dog.step() for _ in range(5)]
+            reachable = True
+            dog.step()
+        assert lines[-1] == "the database cannot be reached (5 times in a row): connection refused"
+        assert receiver.titles == ["DXY firing: database (ERROR)", "DXY resolved: database"]
