@@ -70,16 +70,6 @@ class Services:
         self._launch("webserver", [str(python / "dagster-webserver"), *address, *workspace], environment)
         self._wait_until_ready()
 
-    def environment(self) -> dict[str, str]:
-        """Start PostgreSQL where it is ours and return the variables with which Dagster's own tools use it.
-
-        For `dagster dev` and `dg`: nothing else is started, and the server stays until `dxy db stop`.
-        """
-        self.settings.make_data_dir()
-        whole = self._databases()
-        self._dagster_home()
-        return {name: whole[name] for name in ("DATABASE_URL", "DXY_DAGSTER_PG_URL", "DAGSTER_HOME", "DXY_DATA_DIR")}
-
     def watch(self) -> str | None:
         """Return the name of a service that has ended by itself, None while all run; keeps the logs small."""
         for name in self.running:

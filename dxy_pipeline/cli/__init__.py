@@ -43,7 +43,6 @@ SUB_COMMANDS: Final[tuple[SubCommand, ...]] = (
     SubCommand("up", "up", "PostgreSQL, the Dagster UI and live bars, until Ctrl-C."),
     SubCommand("load", "load", "Load FX minutes: files, ECB rates, the Massive API, the simulation."),
     SubCommand("backfill", "backfill", "Derive DXY and its roll-ups over a range of history."),
-    SubCommand("env", "env", 'Variables for dagster dev and the dg tools: eval "$(dxy env)".'),
     SubCommand("status", "status", "Rows, latest bars and health; exits 1 when a check fails."),
     SubCommand("checks", "checks", "List the checks, or run them and see the violating rows."),
     SubCommand("alerts", "alerts", "Incidents by root cause, waiting messages, a test message."),

@@ -1,7 +1,6 @@
-"""Dagster's own tools on this project, as the README shows them: dxy env, dagster dev, dg, definitions validate."""
+"""Dagster's own tools on this project, as the README shows them: dagster dev, dg, dagster definitions validate."""
 
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -21,14 +20,11 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def tools(place: Path) -> Iterator[dict[str, str]]:
-    """The environment after `eval "$(dxy env)"`; the server that it started is stopped at the end."""
+    """A user's environment with a data directory of its own; the server that the tools start there is stopped."""
     env = {**os.environ, "DXY_DATA_DIR": str(place / "data"), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    dxy = [sys.executable, "-c", "from dxy_pipeline.cli import main; main()"]
-    lines = subprocess.run([*dxy, "env"], env=env, capture_output=True, text=True, timeout=120, check=True).stdout
-    words = [shlex.split(line) for line in lines.splitlines()]
-    assert all(first == "export" for first, *_ in words)
-    yield env | dict(assignment.split("=", 1) for _, assignment in words)
-    subprocess.run([*dxy, "db", "stop"], env=env, capture_output=True, timeout=120, check=True)
+    yield env
+    stop = [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", "db", "stop"]
+    subprocess.run(stop, env=env, capture_output=True, timeout=120, check=True)
 
 
 @pytest.mark.services

@@ -24,7 +24,6 @@ PROVED_BY = {
     "make demo": "dxy_pipeline_tests/integration/test_demo.py",
     "make test": ".ci/run",
     "make up": "dxy_pipeline_tests/ui",
-    'eval "$(dxy env)"': "dxy_pipeline_tests/integration/test_dagster_tools.py",
     "dagster dev -w workspace.yaml": "dxy_pipeline_tests/integration/test_dagster_tools.py",
     "dg list defs": "dxy_pipeline_tests/integration/test_dagster_tools.py",
 }
