@@ -17,7 +17,7 @@ from dxy_pipeline.automation.jobs import LATE_JOB, late_data
 from dxy_pipeline.automation.live import RANGE_END, RANGE_START, UNFINISHED, pause_after_failures
 from dxy_pipeline.bar_store import TouchedDay
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.partitions import key_of, ranges
+from dxy_pipeline.partitions import FIRST_DAY, day_of, key_of, ranges
 from dxy_pipeline.resources import FxFeed, MarketDatabase
 
 CAUSE = "dxy/late_data"
@@ -26,6 +26,7 @@ CAUSE = "dxy/late_data"
 SETTLE = timedelta(seconds=90)
 MOST_DAYS = 2000
 INTERVAL_S = 5
+ENDED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)
 
 
 @dg.sensor(
@@ -45,27 +46,33 @@ def late_data_sensor(
             waiting = bar_store.touched_days(conn, datetime.now(UTC), settle=settle, limit=MOST_DAYS)
     except UserError as error:
         return dg.SkipReason(str(error))
-    if state in PARTLY:
-        waiting = [day for day in waiting if day.day >= partly_from(datetime.now(UTC))]
+    waiting = [day for day in waiting if _ours(day, state, datetime.now(UTC))]
     if not waiting:
         return dg.SkipReason("no late data")
     if context.instance.get_runs_count(dg.RunsFilter(job_name=LATE_JOB, statuses=UNFINISHED)):
         return dg.SkipReason(f"{len(waiting)} day(s) wait for the run under way")
     requests = list(_requests(context.instance, waiting))
     if not requests:
-        return dg.SkipReason(f"{len(waiting)} day(s) wait: their last run failed a short while ago")
+        return dg.SkipReason(f"{len(waiting)} day(s) wait: their last run did not settle them, a short while ago")
     context.log.info("late data: %s day(s), newest %s, in %s run(s)", len(waiting), waiting[0].day, len(requests))
     return dg.SensorResult(run_requests=requests)
 
 
+def _ours(touched: TouchedDay, state: str, now: datetime) -> bool:
+    """Whether a run may settle this day: it is a partition, and the migration leaves its bars to us by now."""
+    first = partly_from(now) if state in PARTLY else FIRST_DAY
+    # In those states the roll-ups are still the desk's: their entries stay in the log until the cutover.
+    return first <= touched.day <= day_of(now) and (state not in PARTLY or "1m" in touched.targets)
+
+
 def _requests(instance: dg.DagsterInstance, waiting: Sequence[TouchedDay]) -> Iterator[dg.RunRequest]:
-    """One run for days in a row, weekends bridged; a cause whose last runs failed waits its turn, doubling."""
+    """One run for days in a row, weekends bridged; a cause that its last runs did not remove waits, doubling."""
     high_water = {day.day: day.high_water for day in waiting}
     for first, last in reversed(ranges(high_water, bridge=3)):
         newest = max(mark for day, mark in high_water.items() if first <= day <= last)
         cause = f"{key_of(first)}..{key_of(last)}@{newest}"
         which = dg.RunsFilter(job_name=LATE_JOB, tags={CAUSE: cause})
-        if pause_after_failures(instance, which, datetime.now(UTC)) is None:
+        if pause_after_failures(instance, which, datetime.now(UTC), vain=ENDED) is None:
             yield _request(first, last, cause, attempt=instance.get_runs_count(which))
 
 

@@ -5,7 +5,9 @@ Self-healing: the range starts where the last successful fetch ended, however lo
 Calm: failing runs are tried again after 1, 2, 4, 8, then 15 minutes; a database that is down skips the tick.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import dagster as dg
 
@@ -54,18 +56,19 @@ def range_tags(start: datetime, end: datetime) -> dict[str, str]:
     return {RANGE_START: key_of(day_of(start)), RANGE_END: key_of(day_of(end))}
 
 
-def pause_after_failures(instance: dg.DagsterInstance, which: dg.RunsFilter, now: datetime) -> str | None:
-    """Return why to wait when the newest of these runs failed and it was not long ago; None to go on."""
-    failed = 0
+def pause_after_failures(
+    instance: dg.DagsterInstance,
+    which: dg.RunsFilter,
+    now: datetime,
+    vain: Sequence[dg.DagsterRunStatus] = (dg.DagsterRunStatus.FAILURE,),
+) -> str | None:
+    """Return why to wait when the newest of these runs were in `vain` and not long ago; None to go on."""
     records = instance.get_run_records(which, limit=6)
-    for record in records:
-        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
-            break
-        failed += 1
+    failed = sum(1 for _ in takewhile(lambda record: record.dagster_run.status in vain, records))
     if not failed:
         return None
     ended = datetime.fromtimestamp(records[0].end_time or records[0].create_timestamp.timestamp(), UTC)
     pause = min(timedelta(minutes=2 ** (failed - 1)), LONGEST_PAUSE)
     if now >= ended + pause:
         return None
-    return f"{failed} run(s) in a row failed, next try at {ended + pause:%H:%M:%S} UTC; see the newest failed run"
+    return f"{failed} run(s) in a row were in vain, next try at {ended + pause:%H:%M:%S} UTC; see the newest of them"

@@ -240,14 +240,15 @@ class TestLive:
                 live_state.note(conn, "simulated", now - timedelta(minutes=1))
                 assert pipeline.at(now).schedule().tags[RANGE_START] == first
 
-    def test_an_outage_is_filled_without_a_human_a_month_at_a_time(
-        self, pipeline: Pipeline, conn: psycopg.Connection
+    def test_an_outage_is_filled_without_a_human_a_piece_at_a_time(
+        self, pipeline: Pipeline, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        live_state.note(conn, "simulated", NOW - timedelta(days=40))
+        monkeypatch.setattr(live_state, "LONGEST_REACH", timedelta(days=4))  # instead of a month
+        live_state.note(conn, "simulated", NOW - timedelta(days=7))
         assert pipeline.live().success
         assert pipeline.live().success
         filled = counted(conn, "data_bars", "1m")
-        start = day_of(NOW - timedelta(days=40))
+        start = day_of(NOW - timedelta(days=7))
         missing = [d for d in days(day_start(start) + DAY, NOW) if d not in filled and d.weekday() not in {5, 6}]
         assert missing == []
         progress = live_state.progress(conn, "simulated")
@@ -270,7 +271,7 @@ class TestLive:
         assert not pipeline.live().success
         waits = pipeline.schedule()
         assert isinstance(waits, dg.SkipReason)
-        assert "1 run(s) in a row failed" in str(waits.skip_message)
+        assert "1 run(s) in a row were in vain" in str(waits.skip_message)
 
     def test_a_run_under_way_skips_the_tick(self, pipeline: Pipeline) -> None:
         pipeline.instance.add_run(
@@ -315,10 +316,34 @@ class TestLateData:
         conn.execute("UPDATE dxy.setting SET value = '{\"low\": 1, \"high\": 2}' WHERE key = 'hard_limits'")
         assert not pipeline.run("late_data", tags=dict(first.tags)).success
         assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason), "it waits before the second attempt"
-        monkeypatch.setattr("dxy_pipeline.automation.late_data.pause_after_failures", lambda *_: None)
+        monkeypatch.setattr("dxy_pipeline.automation.late_data.pause_after_failures", lambda *_, **__: None)
         (second,) = pipeline.sensor(late_data_sensor).run_requests
         assert second.tags == first.tags
         assert second.run_key == first.run_key.replace("#0", "#1")
+
+    def test_what_is_not_ours_yet_is_left_in_the_log(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
+        """While roll-ups are the desk's their entries stay: no run is asked for, or it would be asked for for ever."""
+        today = day_of(datetime.now(NOW.tzinfo))
+        conn.execute("UPDATE dxy.migration_control SET state = 'dual_write'")
+        enter = (
+            "INSERT INTO dxy.touched_range (target, day, first_ts, last_ts, minutes, touched_at)"
+            " VALUES (%s, %s, %s, %s, 1, now() - interval '1 hour')"
+        )
+        conn.execute(enter, ("5m", today, day_start(today), day_start(today)))
+        conn.execute(enter, ("1m", MONDAY, day_start(MONDAY), day_start(MONDAY)))
+        assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason)
+        conn.execute(enter, ("1m", today, day_start(today), day_start(today)))
+        (request,) = pipeline.sensor(late_data_sensor).run_requests
+        assert request.tags[RANGE_START] == request.tags[RANGE_END] == key_of(today)
+
+    def test_a_day_that_is_no_partition_asks_for_nothing(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
+        old = date(1990, 5, 7)
+        conn.execute(
+            "INSERT INTO dxy.touched_range (target, day, first_ts, last_ts, minutes, touched_at)"
+            " VALUES ('1m', %s, %s, %s, 1, now() - interval '1 hour')",
+            (old, day_start(old), day_start(old)),
+        )
+        assert isinstance(pipeline.sensor(late_data_sensor), dg.SkipReason)
 
 
 class TestMonitoring:

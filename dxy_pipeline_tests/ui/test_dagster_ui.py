@@ -81,7 +81,8 @@ def test_a_check_fails_on_a_bad_row_and_passes_once_it_is_mended(up: Up, browser
         conn.execute(
             "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source)"
             " VALUES ('DXY', '1m', %s, 300, 300, 300, 300, 0, 'synthetic')"
-            " ON CONFLICT (canonical_symbol, timeframe, ts_utc) DO UPDATE SET open = 300, high = 300, low = 300, close = 300",
+            " ON CONFLICT (canonical_symbol, timeframe, ts_utc)"
+            " DO UPDATE SET open = 300, high = 300, low = 300, close = 300",
             (planted,),
         )
     failed = execute_check(up, browser, "price_band")
