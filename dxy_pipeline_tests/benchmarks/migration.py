@@ -78,9 +78,9 @@ def _measure(server: EmbeddedServer, rows: int) -> Iterator[Figure]:
             migration.backfill(again=True)
             again = _wal(conn) - before
     million = f"{rows / 1e6:g} million legacy rows"
-    yield Figure(f"{million}: copy and verification ÷ plain copy", copy / plain, at_most=3.0)
-    yield Figure(f"{million}: WAL of a second run ÷ first", 100 * again / first, unit="%", at_most=1.0)
-    yield Figure(f"{million}: peak memory of the worker", megabytes, unit="MB", at_most=300.0)
+    yield Figure(f"{million}: copy and verification ÷ plain copy", copy / plain, bound=3.0)
+    yield Figure(f"{million}: WAL of a second run ÷ first", 100 * again / first, unit="%", bound=1.0)
+    yield Figure(f"{million}: peak memory of the worker", megabytes, unit="MB", bound=300.0)
 
 
 def _plain(conn: psycopg.Connection[Any]) -> float:

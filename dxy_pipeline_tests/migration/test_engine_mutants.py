@@ -261,12 +261,17 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
 }  # fmt: skip
 
 
+_sound: set[tuple[Any, str]] = set()
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_each_fault_is_caught(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     check, state, fault = MUTANTS[name]
     start, _, until = state.partition("+")
-    with stage.at("P", until or start) as db:
-        check(db)
+    if (check, state) not in _sound:
+        with stage.at("P", until or start) as db:
+            check(db)
+        _sound.add((check, state))
     fault(monkeypatch)
     with stage.at("P", start) as db:
         with pytest.raises((Exception, pytest.fail.Exception)) as caught:  # noqa: PT011

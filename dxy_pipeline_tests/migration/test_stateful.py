@@ -176,7 +176,7 @@ class Migrating(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "length"), [(6, 14), pytest.param(150, 40, marks=pytest.mark.deep)], ids=["short", "long"]
+    ("examples", "length"), [(6, 14), pytest.param(40, 30, marks=pytest.mark.deep)], ids=["short", "long"]
 )
 def test_any_order_of_events(stage: Stage, examples: int, length: int) -> None:
     Migrating.stage = stage

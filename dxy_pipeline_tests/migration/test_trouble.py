@@ -76,7 +76,7 @@ def test_an_invalid_index_after_a_failed_concurrent_build(stage: Stage) -> None:
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.data_bars_unique_idx'::regclass"
         )
         planned = [row["statement"] for row in db.migration.plan()["ddl"]]
-        assert "drop the invalid index data_bars_unique_idx" in planned
+        assert any("data_bars_unique_idx" in line and "invalid" in line for line in planned)
         enter(db.migration, "prepared")
         row = db.conn.execute(
             "SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.data_bars_unique_idx'::regclass"

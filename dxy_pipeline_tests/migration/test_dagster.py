@@ -1,0 +1,116 @@
+"""The same engine from Dagster: the partitioned asset, green and red, and the transition job's form."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dxy_pipeline.migration import job
+from dxy_pipeline.migration.engine import Migration
+from dxy_pipeline.resources import MarketDatabase, PipelineClock, default_resources
+from dxy_pipeline_tests.migration.support import NOW, Stage, Staged
+
+KEY = "canonical_symbol = 'DXY' AND timeframe = '1m' AND ts_utc = '2024-06-10 01:00+00'"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+def definitions(url: str) -> dg.Definitions:
+    overrides = {"market": MarketDatabase(url_override=url), "clock": PipelineClock(pinned=NOW.isoformat())}
+    return dg.Definitions(
+        assets=job.migration_assets,
+        asset_checks=job.migration_checks,
+        jobs=job.migration_jobs,
+        resources={**default_resources(), **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+def take(db: Staged, instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResult:
+    run_config = {"ops": {"take_step": {"config": config}}}
+    found = definitions(db.url).resolve_job_def("migration_transition")
+    return found.execute_in_process(instance=instance, run_config=run_config, raise_on_error=False)
+
+
+def state(db: Staged) -> str:
+    return str(db.migration.status()["state"])
+
+
+def message(result: dg.ExecuteInProcessResult) -> str:
+    return str(result.get_step_failure_events()[0].event_specific_data.error_display_string)
+
+
+def test_a_step_needs_a_reason_and_is_dry_by_default(stage: Stage, instance: dg.DagsterInstance) -> None:
+    with stage.at("P", "prepared") as db:
+        for reason in ("", "  "):
+            refused = take(db, instance, phase="dual-write", reason=reason)
+            assert not refused.success
+            assert "reason is empty" in message(refused)
+        assert take(db, instance, phase="dual-write", reason="try", readers_moved=True).success
+        assert state(db) == "prepared"
+        assert take(db, instance, phase="dual-write", reason="go", readers_moved=True, dry_run=False).success
+        assert state(db) == "dual_write"
+        audit = [(r["actor"], r["reason"]) for r in db.migration.audit() if r["action"] == "dual-write"]
+        assert audit == [("dagster", "go")]
+
+
+def test_the_phases_are_a_closed_set_and_every_field_is_described() -> None:
+    schema = job.Transition.model_json_schema()["properties"]
+    assert set(schema["phase"]["enum"]) >= {"plan", "prepare", "cutover", "retire", "rollback"}
+    assert all(field.get("description") for field in schema.values())
+    assert schema["dry_run"]["default"] is True
+    with pytest.raises(Exception, match="phase"):
+        job.Transition(phase="explode", reason="x")
+
+
+def test_the_plan_is_a_table_and_lists_the_partitions(stage: Stage, instance: dg.DagsterInstance) -> None:
+    with stage.at("P", "prepared") as db:
+        result = take(db, instance, phase="plan", reason="look")
+        assert result.success
+        (event,) = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
+        metadata = event.asset_observation_data.asset_observation.metadata["plan"]
+        assert isinstance(metadata, dg.TableMetadataValue)
+        assert {str(r.data["what"]) for r in metadata.records} >= {"shape", "rows", "ddl", "disk"}
+        days = instance.get_dynamic_partitions("migration_days")
+        assert sorted(days) == ["2024-06-09", "2024-06-10", "2024-06-11", "2024-06-12"]
+
+
+def test_a_partition_is_copied_and_reported_by_itself(stage: Stage, instance: dg.DagsterInstance) -> None:
+    with stage.at("P", "dual_write") as db, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        instance.add_dynamic_partitions("migration_days", ["2024-06-10", "2024-06-11"])
+        found = definitions(db.url).resolve_job_def("migrate_dxy_1m")
+        result = found.execute_in_process(instance=instance, partition_key="2024-06-10", raise_on_error=False)
+        assert result.success
+        (check,) = [e for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
+        assert check.event_specific_data.passed
+        assert check.event_specific_data.partition == "2024-06-10"
+        assert [u["state"] for u in db.migration.units()] == ["pending", "done", "pending", "pending"]
+
+
+def test_a_day_that_differs_is_red(stage: Stage, instance: dg.DagsterInstance) -> None:
+    with stage.at("P", "backfilled") as db, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with db.conn.transaction():
+            db.conn.execute("SET LOCAL dxy.mirror = 'on'")
+            db.conn.execute(f"UPDATE public.data_bars SET close = 1 WHERE {KEY}")
+        instance.add_dynamic_partitions("migration_days", ["2024-06-10"])
+        found = definitions(db.url).resolve_job_def("migrate_dxy_1m")
+        result = found.execute_in_process(instance=instance, partition_key="2024-06-10", raise_on_error=False)
+        assert not result.success
+        assert "1 of 1 days are not equal: 2024-06-10" in message(result)
+        (check,) = [e for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
+        assert not check.event_specific_data.passed
+
+
+def test_the_asset_is_back_filled_in_runs_of_thirty_days() -> None:
+    asset = job.migrated_dxy_1m
+    assert asset.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=30)
+    assert isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition)
+    assert issubclass(Migration, object)
