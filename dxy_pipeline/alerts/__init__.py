@@ -6,7 +6,7 @@ finding is anything that looks like one.
 
 from dxy_pipeline.alerts.causes import Cause, root_causes
 from dxy_pipeline.alerts.delivery import Target, deliver, targets
-from dxy_pipeline.alerts.incidents import Policy, Transition, advance, beat, last_beat
+from dxy_pipeline.alerts.incidents import Policy, Transition, advance, beat, last_beat, recent
 
 __all__ = [
     "Cause",
@@ -17,6 +17,7 @@ __all__ = [
     "beat",
     "deliver",
     "last_beat",
+    "recent",
     "root_causes",
     "targets",
 ]

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,7 +94,7 @@ def _send_once(url: str, title: str, body: str, kind: str) -> str | None:
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
+def _overheard() -> Generator[list[str]]:
     """Collect what apprise logs, and keep it out of our logs: it may quote addresses and keys."""
     lines: list[str] = []
 

@@ -50,6 +50,12 @@ def last_beat(conn: psycopg.Connection, name: str) -> datetime | None:
     return row[0] if row else None
 
 
+def recent(conn: psycopg.Connection, *, with_closed: bool = False, limit: int = 50) -> list[dict[str, Any]]:
+    """Return open incidents (and closed ones), newest first, with how many messages arrived and how many wait."""
+    with conn.cursor(row_factory=dict_row) as cur:
+        return cur.execute(load("alerts/recent_incidents"), {"with_closed": with_closed, "limit": limit}).fetchall()
+
+
 def advance(
     conn: psycopg.Connection,
     causes: Iterable[Cause],

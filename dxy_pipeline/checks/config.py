@@ -1,17 +1,18 @@
 """Which checks there are: their names, severities, thresholds and the SQL file that finds the violating rows.
 
 Severity policy: ERROR only for a wrong stored value, a broken invariant, or a breach that lasted in open minutes; WARN
-for suspicion and coverage. Thresholds are data: `with_thresholds` returns the same checks with others. What a check
+for suspicion and coverage. Thresholds are data: defaults here, others in dxy.setting. What a check
 asks is `sql/checks/<sql>.sql`; how it is run is `engine`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from dxy_pipeline.core.index import DXY, SYMBOLS
+from dxy_pipeline.errors import UserError
 
 
 class Severity(StrEnum):
@@ -44,6 +45,7 @@ ERAS: tuple[Era, ...] = (
     Era(datetime(1990, 1, 1, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC), 68, 125),
     Era(datetime(2015, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC), 80, 120),
 )
+THRESHOLDS_KEY = "check_thresholds"  # of dxy.setting: what "dxy checks set" stores
 THIN_PAIRS = ("USDSEK",)
 GRACE = timedelta(minutes=5)
 
@@ -183,10 +185,32 @@ CHECKS: tuple[CheckConfig, ...] = (
 )  # fmt: skip
 
 
-def with_thresholds(changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> tuple[CheckConfig, ...]:
-    """Return the checks with some thresholds replaced; keys are (asset, name). Raises KeyError for an unknown one."""
-    known = {(c.asset, c.name): c for c in CHECKS}
-    for key, values in changes.items():
-        if unknown := set(values) - set(known[key].thresholds):
-            raise KeyError(f"{key[0]}.{key[1]} has no threshold {', '.join(sorted(unknown))}")
-    return tuple(replace(c, thresholds={**c.thresholds, **changes.get((c.asset, c.name), {})}) for c in CHECKS)
+def with_thresholds(configs: Iterable[CheckConfig], changes: Mapping[str, Mapping[str, Any]]) -> list[CheckConfig]:
+    """Return the checks with some thresholds replaced; `changes` are by asset.check, then by threshold."""
+    return [replace(c, thresholds={**c.thresholds, **changes.get(f"{c.asset}.{c.name}", {})}) for c in configs]
+
+
+def parsed_threshold(check: str, threshold: str, text: str) -> float | list[str]:
+    """Return a new value for a threshold, as its default is: a number, or names separated by commas.
+
+    Raises UserError for an unknown check or threshold, or text that is no such value.
+    """
+    config = next((c for c in CHECKS if f"{c.asset}.{c.name}" == check), None)
+    if config is None:
+        raise UserError(f"no check is called {check!r}", hint='"dxy checks list" shows them, as asset.check')
+    if threshold not in config.thresholds:
+        known = ", ".join(config.thresholds) or "none"
+        raise UserError(f"{check} has no threshold {threshold!r}", hint=f"it has: {known}")
+    default = config.thresholds[threshold]
+    if isinstance(default, list):
+        names = [name.strip().upper() for name in text.split(",") if name.strip()]
+        if any(not isinstance(value, str) for value in default) or set(names) - set(SYMBOLS):
+            raise UserError(f"{text!r} is not a value for {threshold}", hint=f"pairs, such as {', '.join(SYMBOLS[:2])}")
+        return names
+    try:
+        value = type(default)(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise UserError(f"{text!r} is not a value for {threshold}", hint=f"a number of 0 or more; default: {default}")
+    return value

@@ -14,7 +14,15 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from dxy_pipeline.checks.config import CHECKS, GRACE, CheckConfig, Rhythm, Severity
+from dxy_pipeline.checks.config import (
+    CHECKS,
+    GRACE,
+    THRESHOLDS_KEY,
+    CheckConfig,
+    Rhythm,
+    Severity,
+    with_thresholds,
+)
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.bars import Timeframe
 from dxy_pipeline.core.index import SYMBOLS, WEIGHTS
@@ -79,7 +87,8 @@ def run_checks(
     chosen = [c for c in configs if (only is None or c.name in only) and (rhythm is Rhythm.DAILY or c.rhythm is rhythm)]
     start = BEGINNING if rhythm is Rhythm.DAILY else now - RECENT
     with _snapshot(conn, rhythm):
-        known = {asset: _figures(conn, asset, start, now) for asset in dict.fromkeys(c.asset for c in chosen)}
+        chosen = with_thresholds(chosen, _stored_thresholds(conn))
+        known = {asset: _known(conn, asset, start, now) for asset in dict.fromkeys(c.asset for c in chosen)}
         return [_evaluate(conn, config, known[config.asset], start, now, sample) for config in chosen]
 
 
@@ -89,12 +98,37 @@ def figures(conn: psycopg.Connection, now: datetime) -> list[AssetFigures]:
         return [_figures(conn, asset, BEGINNING, now) for asset in dict.fromkeys(c.asset for c in CHECKS)]
 
 
+def _known(conn: psycopg.Connection, asset: str, start: datetime, now: datetime) -> AssetFigures:
+    """The figures that every result shows; when they cannot be had, the checks themselves say why."""
+    try:
+        with conn.transaction():
+            return _figures(conn, asset, start, now)
+    except psycopg.Error:
+        if conn.closed:
+            raise
+        return AssetFigures(asset, 0, None, None, None, None)
+
+
+def _stored_thresholds(conn: psycopg.Connection) -> dict[str, dict[str, Any]]:
+    """Return what `dxy checks set` stored: thresholds by asset.check."""
+    row = conn.execute("SELECT s.value FROM dxy.setting AS s WHERE s.key = %s", (THRESHOLDS_KEY,)).fetchone()
+    return row[0] if row else {}
+
+
 @contextmanager
 def _snapshot(conn: psycopg.Connection, rhythm: Rhythm) -> Generator[None]:
-    with conn.transaction():
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        conn.execute("SELECT set_config('statement_timeout', %s, true)", (_TIME_LIMIT[rhythm],))
-        yield
+    """One read-only snapshot, begun as such: behind a pooler the transaction's first statement is not ours."""
+    before = conn.isolation_level, conn.read_only
+    conn.isolation_level, conn.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+    try:
+        with conn.transaction():
+            # A row-level policy must not blind a check: without row security a forbidden look is an error, not a pass.
+            for name, value in {"statement_timeout": _TIME_LIMIT[rhythm], "row_security": "off"}.items():
+                conn.execute("SELECT set_config(%s, %s, true)", (name, value))
+            yield
+    finally:
+        if not conn.closed:
+            conn.isolation_level, conn.read_only = before
 
 
 def _values(asset: str, start: datetime, now: datetime) -> dict[str, Any]:

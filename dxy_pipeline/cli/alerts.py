@@ -9,7 +9,6 @@ from dxy_pipeline.cli import output
 from dxy_pipeline.cli.reading import reading
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
-from dxy_pipeline.sql import load
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,8 +26,7 @@ def list_incidents(
 ) -> None:
     """List incidents, newest first, with the messages that wait. Exits 1 while one is firing."""
     with reading("alerts") as conn, conn.cursor(row_factory=dict_row) as cur:
-        values = {"with_closed": closed, "limit": limit}
-        rows = cur.execute(load("alerts/recent_incidents"), values).fetchall()
+        rows = alerts.recent(conn, with_closed=closed, limit=limit)
         beats = cur.execute("SELECT h.name, h.beat_at, h.detail FROM dxy.heartbeat AS h ORDER BY h.name").fetchall()
     if as_json:
         output.emit({"incidents": rows, "heartbeats": beats}, as_json=True)

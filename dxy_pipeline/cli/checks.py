@@ -1,27 +1,39 @@
-"""`dxy checks`: which checks there are, and running them on demand. Read-only."""
+"""`dxy checks`: which checks there are, running them on demand (read-only), and their thresholds."""
 
 import typer
+from psycopg.types.json import Jsonb
 
 from dxy_pipeline.checks import engine
-from dxy_pipeline.checks.config import CHECKS, Rhythm
+from dxy_pipeline.checks.config import CHECKS, THRESHOLDS_KEY, Rhythm, parsed_threshold
 from dxy_pipeline.cli import output
 from dxy_pipeline.cli.reading import reading
 from dxy_pipeline.core.clock import SystemClock
+from dxy_pipeline.db import schema, session
+from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.settings import Settings
+from dxy_pipeline.sql import load
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """List the checks, or run them."""
+    """List the checks, run them, or set a threshold."""
 
 
 @app.command("list")
 def list_checks(as_json: bool = typer.Option(False, "--json", help="Print as JSON.")) -> None:
     """List every check: asset, name, severity, rhythm, what it means."""
     rows = [
-        {"asset": c.asset, "check": c.name, "severity": c.severity, "rhythm": c.rhythm, "meaning": c.description}
+        {
+            "asset": c.asset,
+            "check": c.name,
+            "severity": c.severity,
+            "rhythm": c.rhythm,
+            "meaning": c.description,
+            "thresholds": {k: v for k, v in c.thresholds.items() if not k.startswith("era_")},
+        }
         for c in CHECKS
     ]
     output.emit(rows, as_json=as_json)
@@ -53,3 +65,28 @@ def run_checks(
                 output.emit(result.rows, title=f"{result.key}: {result.violations} violations")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
+
+
+@app.command("set")
+def set_threshold(
+    check: str = typer.Argument(help="The check as asset.check, such as fx_1m.gaps."),
+    threshold: str = typer.Argument(help="The threshold, such as minutes."),
+    value: str = typer.Argument(help='A number, pairs separated by commas, or "default".'),
+) -> None:
+    """Store another threshold in the database, for every process that runs checks; "default" takes it back."""
+    new = None if value == "default" else parsed_threshold(check, threshold, value)
+    settings = Settings.from_env()
+    with (
+        session.user_errors(),
+        session.connect(market_url(settings), application_name="checks", autocommit=True) as conn,
+        conn.transaction(),
+    ):
+        schema.require_head(conn)
+        row = conn.execute(
+            "SELECT s.value FROM dxy.setting AS s WHERE s.key = %s FOR UPDATE", (THRESHOLDS_KEY,)
+        ).fetchone()
+        stored = row[0] if row else {}
+        mine = {**stored.get(check, {}), threshold: new}
+        stored[check] = {name: kept for name, kept in mine.items() if kept is not None}
+        conn.execute(load("queries/store_setting"), {"key": THRESHOLDS_KEY, "value": Jsonb(stored)})
+    print(f"{check}: {threshold} is {'its default' if new is None else new} from the next look on")

@@ -2,7 +2,7 @@
 
 import typer
 
-from dxy_pipeline import report
+from dxy_pipeline import alerts, report
 from dxy_pipeline.checks import engine
 from dxy_pipeline.cli import output
 from dxy_pipeline.cli.reading import reading
@@ -15,7 +15,8 @@ app = typer.Typer()
 def status(
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
-    """Show each asset, its rows, its latest bar and what each check of the last 48 hours says.
+    """Show each asset, its rows, its latest bar and what each check of the last 48 hours says;
+    open incidents and the messages that wait.
 
     Exits 0 when every check passes, 1 when one fails.
     """
@@ -23,11 +24,16 @@ def status(
     with reading("status") as conn:
         assets = engine.figures(conn, now)
         results = engine.run_checks(conn, now)
+        incidents = alerts.recent(conn)
     healthy = all(result.passed for result in results)
     if as_json:
-        output.emit({"at": now, "healthy": healthy, "assets": assets, "checks": results}, as_json=True)
+        output.emit(
+            {"at": now, "healthy": healthy, "assets": assets, "checks": results, "incidents": incidents}, as_json=True
+        )
     else:
         output.emit(report.health_rows(assets, results), title=f"{now:%Y-%m-%d %H:%M} UTC")
+        if incidents:
+            output.emit(incidents, title="open incidents")
         print("healthy" if healthy else "UNHEALTHY")
     if not healthy:
         raise typer.Exit(1)
