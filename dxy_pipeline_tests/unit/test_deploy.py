@@ -50,6 +50,7 @@ def test_there_is_a_unit_for_each_service() -> None:
         "dxy-daemon.service",
         "dxy-webserver.service",
         "dxy-webserver-readonly.service",
+        "dxy-watchdog.service",
         "dxy-worker.service",
     }
 
