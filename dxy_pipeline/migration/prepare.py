@@ -76,9 +76,9 @@ def _begin(ctx: Context, options: dict[str, Any]) -> None:
     def begin() -> None:
         ctx.conn.execute(
             "UPDATE dxy.migration_control SET migration_id = migration_id + 1, preparing = true, paused = false,"
-            " verified_by = NULL, repaired_after = false, cut_over_at = NULL, options = %s WHERE NOT preparing",
-            (json.dumps(options),),
+            " verified_by = NULL, repaired_after = false, cut_over_at = NULL WHERE NOT preparing"
         )
+        ctx.conn.execute("UPDATE dxy.migration_control SET options = %s", (json.dumps(options),))
 
     ctx.write("prepare", begin)
 

@@ -34,7 +34,6 @@ class Migrating(RuleBasedStateMachine):
         super().__init__()
         self._open = self.stage.at("P", "prepared")
         self.db = self._open.__enter__()
-        self.backfilled = False
         self.model: dict[str, float] = {}
 
     def teardown(self) -> None:
@@ -68,12 +67,18 @@ class Migrating(RuleBasedStateMachine):
         row = self.db.conn.execute("SELECT direction = 'rollback' FROM dxy.migration_control").fetchone()
         return bool(row and row[0])
 
+    @property
+    def backfilled(self) -> bool:
+        row = self.db.conn.execute(
+            "SELECT bool_and(u.state = 'done') FROM dxy.migration_unit AS u JOIN dxy.migration_control AS c USING (migration_id)"
+        ).fetchone()
+        return bool(row and row[0])
+
     def forward(self) -> None:
         place = NEXT[self.state]
         if self.state == "dual_write" and self.backfilled:
             place = "verified"
         enter(self.db.migration, place)
-        self.backfilled = place in {"backfilled", "verified", "cut_over", "retired"}
 
     @precondition(lambda self: self.state != "retired" and not self.backwards)
     @rule()
@@ -90,7 +95,6 @@ class Migrating(RuleBasedStateMachine):
     @rule(step=st.sampled_from(steps.STEPS["rollback"]))
     def crash_on_the_way_back(self, step: str) -> None:
         self._crashing(step, self.db.migration.rollback)
-        self.backfilled = False
 
     def _crashing(self, step: str, work: Any) -> None:
         def crash(name: str, _: Any) -> None:
@@ -109,7 +113,6 @@ class Migrating(RuleBasedStateMachine):
     @rule()
     def roll_back(self) -> None:
         self.db.migration.rollback()
-        self.backfilled = False
 
     @precondition(lambda self: not self.backwards)
     @rule()
@@ -186,7 +189,7 @@ def test_any_order_of_events(stage: Stage, examples: int, length: int) -> None:
         deadline=None,
         derandomize=examples < 10,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate] if examples < 10 else [Phase.generate, Phase.shrink],
+        phases=[Phase.generate],  # an example takes seconds: shrinking one would take an hour
     )
     run_state_machine_as_test(Migrating, settings=profile)
 
