@@ -40,8 +40,8 @@ class Finding(Protocol):
 class Cause:
     """One root cause: a stable `key`, what to tell, and the failing checks it explains.
 
-    `live`: it is about what arrives now, so its time is counted in open minutes. `spans`: the gaps it left; a cause
-    that is nothing but old gaps was told while it was live.
+    `live`: it is about what arrives now, so its time is counted in open minutes. `spans`: the time that lacks bars; a
+    cause that is nothing but the aftermath of an outage was told while it lasted.
     """
 
     key: str
@@ -56,9 +56,9 @@ class Cause:
         return "ERROR" if "ERROR" in self.checks.values() else "WARN"
 
     @property
-    def only_gaps(self) -> bool:
-        """Whether nothing but entries of the gap ledger speaks for it."""
-        return bool(self.spans) and all(check.endswith(".gaps") for check in self.checks)
+    def is_aftermath(self) -> bool:
+        """Whether nothing speaks for it but gaps, and roll-ups that lacked the minutes for a bar."""
+        return bool(self.spans) and all(check in _AFTERMATH for check in self.checks)
 
 
 class _Case:
@@ -93,6 +93,7 @@ class _Case:
         return bool(a and b and a[0] <= b[1] + NEAR and b[0] <= a[1] + NEAR)
 
 
+_AFTERMATH = {"fx_1m.gaps", "dxy_1m.gaps", "dxy_5m.freshness", "dxy_1h.freshness"}
 _PAIRS_SILENT = ("fx_1m.freshness", "fx_1m.components_present", "fx_1m.staleness")
 _DXY_SILENT = ("dxy_1m.freshness", "dxy_1m.recent_bars", "dxy_5m.freshness", "dxy_1h.freshness")
 _MISSING = ("dxy_1m.count_match", "dxy_5m.reconciliation", "dxy_1h.reconciliation")
@@ -145,6 +146,9 @@ def _silence(case: _Case) -> None:
 
 def _silent_feeds(case: _Case) -> None:
     pairs = {str(row["canonical_symbol"]) for check in _PAIRS_SILENT for row in case.rows(check)}
+    if not pairs:  # the first minutes: no pair is stale yet, but the newest DXY minutes all lack the same one
+        lacking = [str(row.get("components") or "").split(", ") for row in case.rows("dxy_1m.recent_bars")]
+        pairs = set(SYMBOLS).intersection(*lacking) if lacking else set()
     latest = {r["canonical_symbol"]: r.get("latest") for check in _PAIRS_SILENT for r in case.rows(check)}
     if pairs == set(SYMBOLS):
         case.blame("feed", "no FX feed: all six pairs are silent", [*_PAIRS_SILENT, *_DXY_SILENT], live=True)
@@ -153,10 +157,21 @@ def _silent_feeds(case: _Case) -> None:
         since = f" since {_at(latest[pair])}" if latest.get(pair) else ""
         mine = [c for c in _PAIRS_SILENT if any(row["canonical_symbol"] == pair for row in case.rows(c))]
         case.blame(f"feed:{pair}", f"{pair} feed is silent{since}", [*mine, *_DXY_SILENT], live=True)
-    if not pairs and any(case.fails(check) for check in _DXY_SILENT):
+    if not pairs:
+        _silent_index(case)
+
+
+def _silent_index(case: _Case) -> None:
+    """The pairs arrive and the index does not, or only a roll-up does not: that one lacked minutes for a bar."""
+    silent = [check for check in _DXY_SILENT if case.fails(check)]
+    if silent and set(silent) <= _AFTERMATH and not any(case.rows(check) for check in _MISSING):
+        summary = f"{silent[0].partition('.')[0]} had too few minutes for a bar: {_words(case.failing[silent[0]])}"
+        cause = case.blame("roll-ups stale", summary, silent)
+        for row in (row for check in silent for row in case.rows(check) if row["latest"]):
+            cause.spans.append((row["latest"], row["latest"] + timedelta(minutes=row["open_minutes_since"])))
+    elif silent:
         missing = [c for c in _MISSING if case.rows(c) and all(r.get("fault") == "missing" for r in case.rows(c))]
-        first = next(case.failing[c] for c in _DXY_SILENT if case.fails(c))
-        summary = f"DXY is not derived although the pairs arrive: {_words(first)}"
+        summary = f"DXY is not derived although the pairs arrive: {_words(case.failing[silent[0]])}"
         case.blame("derivation", summary, [*_DXY_SILENT, *missing, "dxy_1m.late_data"], live=True)
 
 

@@ -88,11 +88,11 @@ def advance(
 
 
 def _told(cur: psycopg.Cursor[dict[str, Any]], cause: Cause) -> bool:
-    """Whether all that is left of the cause are gaps of an outage that was told while it lasted."""
-    if not cause.only_gaps:
+    """Whether all that is left of the cause is the aftermath of an outage that was told while it lasted."""
+    if not cause.is_aftermath:
         return False
     told = load("alerts/gap_was_told")
-    keys = [cause.key, "scheduler", "source", "feed"]
+    keys = None if cause.key == "roll-ups stale" else [cause.key, "scheduler", "source", "feed"]
     return all(cur.execute(told, {"causes": keys, "first_ts": a, "last_ts": b}).fetchone() for a, b in cause.spans)
 
 

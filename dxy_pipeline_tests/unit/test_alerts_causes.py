@@ -33,7 +33,8 @@ def silent(*pairs: str) -> Found:
     return Found("fx_1m", "freshness", rows)
 
 
-DXY_STALE = Found("dxy_1m", "freshness", [{"canonical_symbol": "DXY", "latest": T}], "ERROR")
+STALE = {"canonical_symbol": "DXY", "latest": T, "open_minutes_since": 70}
+DXY_STALE = Found("dxy_1m", "freshness", [STALE], "ERROR")
 
 
 def test_a_dead_pair_explains_the_stale_index() -> None:
@@ -51,13 +52,27 @@ def test_a_stale_index_with_fresh_pairs_is_not_derived() -> None:
     assert [c.key for c in root_causes([DXY_STALE])] == ["derivation"]
 
 
+def test_an_hour_that_lacked_minutes_is_the_aftermath_of_a_gap() -> None:
+    (cause,) = root_causes([Found("dxy_1h", "freshness", [STALE])])
+    assert (cause.key, cause.is_aftermath, cause.spans) == (
+        "roll-ups stale", True, [(T, T + timedelta(minutes=70))],
+    )  # fmt: skip
+
+
+def test_few_recent_minutes_that_lack_the_same_pair_are_its_feed() -> None:
+    rows = [{"ts_utc": T, "components": "EURUSD, USDSEK"}, {"ts_utc": T, "components": "EURUSD"}]
+    assert [c.key for c in root_causes([Found("dxy_1m", "recent_bars", rows)])] == ["feed:EURUSD"]
+    rows = [{"ts_utc": T, "components": ""}]
+    assert [c.key for c in root_causes([Found("dxy_1m", "recent_bars", rows)])] == ["derivation"]
+
+
 def test_a_spike_of_a_pair_and_a_gap_of_another_are_two() -> None:
     spike = Found("fx_1m", "outliers", [{"canonical_symbol": "USDCHF", "ts_utc": T, "move": 0.03}])
     span = {"first_ts": T, "last_ts": T + timedelta(minutes=20), "minutes": 21, "class": "component missing"}
     gap = Found("fx_1m", "gaps", [{"canonical_symbol": "USDCAD", **span}])
     causes = {c.key: c for c in root_causes([spike, gap])}
     assert set(causes) == {"spike:USDCHF", "feed:USDCAD"}
-    assert causes["feed:USDCAD"].only_gaps
+    assert causes["feed:USDCAD"].is_aftermath
 
 
 def test_an_hour_apart_a_wrong_value_is_not_put_down_to_the_spike() -> None:
@@ -80,6 +95,7 @@ def test_passing_checks_have_no_cause() -> None:
 def test_no_failing_check_is_lost(failing: set[tuple[str, str, str]]) -> None:
     row = {
         "canonical_symbol": "EURUSD", "ts_utc": T, "first_ts": T, "last_ts": T, "minutes": 30, "latest": T, "move": 0.1,
+        "open_minutes_since": 9,
         "class": "component missing", "part": "live minute", "last_seen": T, "feed": "massive", "state": "refused",
         "detail": "no", "close": 1.0, "day": T.date(), "waiting_since": T, "fault": "missing",
     }  # fmt: skip
