@@ -27,7 +27,7 @@ def test_the_four_assets_are_daily_and_back_filled_in_one_run(graph: AssetGraph)
         node = graph.get(key)
         assert node.partitions_def == DAILY
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
-        assert node.group_name in {"fx", "dxy"}
+        assert node.group_name == "dxy"
         assert node.owners == ["team:market-data"]
         assert "dagster/kind/postgres" in node.tags
         assert node.description

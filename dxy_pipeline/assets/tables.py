@@ -44,9 +44,14 @@ _ORIGIN = [
 ]
 
 
-def _about(group: str, table: str, kinds: set[str], columns: list[dg.TableColumn]) -> dict[str, Any]:
+# One group for all four: its page back-fills a range of them with one button. "Materialize all" on the global page cannot,
+# the migration's asset has other partitions.
+GROUP = "dxy"
+
+
+def _about(table: str, kinds: set[str], columns: list[dg.TableColumn]) -> dict[str, Any]:
     return {
-        "group_name": group,
+        "group_name": GROUP,
         "owners": OWNERS,
         "kinds": {"postgres", *kinds},
         "metadata": {
@@ -56,12 +61,12 @@ def _about(group: str, table: str, kinds: set[str], columns: list[dg.TableColumn
     }
 
 
-FX_1M = _about("fx", "public.data_bars", {"python"}, [*_KEY, *_PRICES, *_VOLUME, *_ORIGIN])
-DXY_1M = _about("dxy", "public.data_bars", {"sql"}, [*_KEY, *_PRICES, *_VOLUME, *_ORIGIN])
+FX_1M = _about("public.data_bars", {"python"}, [*_KEY, *_PRICES, *_VOLUME, *_ORIGIN])
+DXY_1M = _about("public.data_bars", {"sql"}, [*_KEY, *_PRICES, *_VOLUME, *_ORIGIN])
 
 
 def rollup_table(timeframe: Timeframe) -> dict[str, Any]:
     """Return the same for a roll-up."""
-    about = _about("dxy", "public.derived_data_bars", {"sql"}, [*_KEY, *_PRICES, *_VOLUME, *_MADE_OF, *_ORIGIN])
+    about = _about("public.derived_data_bars", {"sql"}, [*_KEY, *_PRICES, *_VOLUME, *_MADE_OF, *_ORIGIN])
     about["metadata"]["bucket"] = str(timeframe)
     return about

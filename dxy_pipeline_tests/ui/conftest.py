@@ -32,5 +32,7 @@ def browser(up: Up) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         context = chromium.new_context(viewport={"width": 1500, "height": 950}, bypass_csp=True)
-        yield Browser(context.new_page(), up)
+        one = Browser(context.new_page(), up)
+        yield one
+        one.shoot("last")  # what the page looked like when a test ended, or failed
         chromium.close()

@@ -151,7 +151,7 @@ class Browser:
         """Open a page by its deep link."""
         self.page.goto(f"{self.up.url}{path}")
 
-    def see(self, text: str, limit: float = 60.0, *, exact: bool = True) -> None:
+    def see(self, text: str, limit: float = 120.0, *, exact: bool = True) -> None:
         """Wait until `text` is shown."""
         expect(self.page.get_by_text(text, exact=exact).locator("visible=true").first).to_be_visible(
             timeout=limit * 1000
@@ -163,15 +163,18 @@ class Browser:
         self.page.wait_for_timeout(1500)  # drawings settle; nothing depends on it
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
-    def press(self, *names: str, limit: float = 60.0) -> None:
+    def press(self, *names: str, limit: float = 120.0) -> None:
         """Press the first button that has one of these names."""
         pattern = re.compile(rf"^\s*(?:{'|'.join(map(re.escape, names))})\s*$")
         # by text, not by role: an icon's label is part of a button's name
         self.page.locator("button:visible").filter(has_text=pattern).last.click(timeout=limit * 1000)
 
     def choose_partitions(self, text: str) -> None:
-        """Type a day (`2026-11-20`) or a range (`[2026-10-05...2026-10-16]`) into the dialog."""
-        self.press("Show all partitions")  # the dialog starts with the last 90 days
-        field = self.page.get_by_role("dialog").last.locator("input[type=text], input:not([type])").first
+        """Type a day (`2026-11-20`) or a range (`[2026-10-05...2026-10-16]`) of the last 90 days into the dialog."""
+        # Until the partitions are loaded the field takes a text and forgets it.
+        dialog = self.page.get_by_role("dialog").last
+        loaded = dialog.get_by_text(re.compile(r"Showing \d+ of")).locator("visible=true").first
+        expect(loaded).to_be_visible(timeout=120_000)
+        field = dialog.locator("input[type=text], input:not([type])").first
         field.fill(text)
         field.press("Enter")

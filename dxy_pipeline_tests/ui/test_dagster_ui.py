@@ -7,14 +7,26 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from dxy_pipeline.core.fx_week import open_minutes
 from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
 from dxy_pipeline_tests.ui.dagster_ui import Browser, Up, wait_for
 
 pytestmark = [pytest.mark.ui, pytest.mark.services, pytest.mark.timeout(600)]
 
 ASSETS = ("fx_1m", "dxy_1m", "dxy_5m", "dxy_1h")
-ONE_DAY = date(2025, 3, 12)
-FIRST, LAST = date(2025, 6, 2), date(2025, 6, 6)
+
+
+def whole_day(weekday: int, weeks_ago: int) -> date:
+    """Return a day on which the market was open throughout, at least so many weeks ago (the dialog shows 90 days)."""
+    day = day_of(datetime.now(UTC)) - timedelta(weeks=weeks_ago)
+    while day.weekday() != weekday or open_minutes(day_start(day), day_start(day) + DAY) < 1440:
+        day -= DAY
+    return day
+
+
+ONE_DAY = whole_day(2, 5)
+FIRST = whole_day(0, 2)
+LAST = FIRST + timedelta(days=4)
 
 
 def test_asset_graph_shows_the_four_assets_filling_by_themselves(up: Up, browser: Browser) -> None:
@@ -51,7 +63,7 @@ def test_materialize_one_partition(up: Up, browser: Browser) -> None:
 
 def test_backfill_a_range_and_see_it_finish(up: Up, browser: Browser) -> None:
     """Five days of all four assets as one backfill in one run; no check row is left in progress."""
-    browser.go("/asset-groups")  # all groups at once, drawn collapsed
+    browser.go("/locations/dxy_pipeline/asset-groups/dxy/lineage")
     browser.press("Materialize all…")
     browser.choose_partitions(f"[{key_of(FIRST)}...{key_of(LAST)}]")
     browser.shoot("backfill_dialog")
