@@ -154,7 +154,9 @@ def test_a_rehearsal_leaves_the_desk_alone(desk: Any, dxy: Run) -> None:
     assert code == 0
     assert [row["phase"] for row in timings][:3] == ["dump", "restore", "db upgrade"]
     assert {"backfill (forward)", "rollback", "retire (again)"} <= {row["phase"] for row in timings}
-    assert desk.conn.execute("SELECT count(*), max(xmin::text::bigint) FROM public.derived_data_bars").fetchone() == before
+    assert (
+        desk.conn.execute("SELECT count(*), max(xmin::text::bigint) FROM public.derived_data_bars").fetchone() == before
+    )
     assert desk.migration.status()["state"] == "legacy"
 
 
