@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from dxy_pipeline.core import fx_week
-from dxy_pipeline.db import registry, roles, widen
+from dxy_pipeline.db import fitness, registry, roles, widen
 from dxy_pipeline.db.constants import sql_constants
 from dxy_pipeline.db.shape import BARS, TABLES, Database, inspect
 from dxy_pipeline.errors import UserError
@@ -183,7 +183,7 @@ def _refusals(conn: psycopg.Connection, db: Database, scripts: ScriptDirectory) 
         return [f"the server is version {db.server_version // 10000}; needed: {OLDEST_NAME} or newer"]
     if newer := _newer(db, scripts):
         return newer
-    found = widen.refusals(conn, db) if db.tables else []
+    found = fitness.refusals(conn, db) if db.tables else []
     if not db.has_own_schema and not db.can_create_schema:
         found.append(f"user {db.user} may not create a schema here; grant CREATE on database {db.name}")
     if not db.can_create_function:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
-from dxy_pipeline.db import widen
+from dxy_pipeline.db import fitness, widen
 from dxy_pipeline.db.shape import BARS, DERIVED, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger, objects
@@ -99,7 +99,7 @@ def shadow(conn: psycopg.Connection[Any], start: datetime, end: datetime) -> dic
 
 
 def _refused(conn: psycopg.Connection[Any]) -> list[str]:
-    return widen.refusals(conn, inspect(conn))
+    return fitness.refusals(conn, inspect(conn))
 
 
 def _rounding(conn: psycopg.Connection[Any]) -> int:

@@ -97,16 +97,16 @@ def test_plan_changes_nothing_and_needs_no_write(any_empty_db: str, shape: str) 
         assert scalar(conn, "SELECT array_agg(rolname ORDER BY 1) FROM pg_roles") == roles
 
 
-def test_plan_after_the_upgrade_has_nothing_to_do(any_empty_db: str, shape: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_plan_after_the_upgrade_has_nothing_to_do(empty_db: str, shape: str) -> None:
+    with open_db(empty_db) as conn:
         build(conn, shape)
         schema.upgrade(conn)
         after = schema.plan(conn)
         assert (after.steps, after.refused, after.revision) == ([], [], after.head)
 
 
-def test_plan_names_each_lock(any_empty_db: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_plan_names_each_lock(empty_db: str) -> None:
+    with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1)
         locks = dict(schema.plan(conn).waits_for_migration)
     assert locks["widen the CHECK data_bars_source_check by 'synthetic'"] == "ACCESS EXCLUSIVE for an instant"
@@ -203,8 +203,8 @@ def test_without_legacy_rows_the_database_is_free_at_once(any_empty_db: str, nam
 
 
 @pytest.mark.parametrize("state", ["prepared", "dual_write", "verified"])
-def test_an_upgrade_in_mid_migration_leaves_the_registry_with_legacy(any_empty_db: str, state: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_an_upgrade_in_mid_migration_leaves_the_registry_with_legacy(empty_db: str, state: str) -> None:
+    with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1)
         schema.upgrade(conn)
         conn.execute("UPDATE dxy.migration_control SET state = %s", (state,))
@@ -213,8 +213,8 @@ def test_an_upgrade_in_mid_migration_leaves_the_registry_with_legacy(any_empty_d
         assert scalar(conn, location) == "derived_data_bars"
 
 
-def test_a_check_of_another_name_is_widened(any_empty_db: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_a_check_of_another_name_is_widened(empty_db: str) -> None:
+    with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1, check_name='"odd name"')
         without_legacy(conn)
         schema.upgrade(conn)
@@ -226,8 +226,8 @@ def test_a_check_of_another_name_is_widened(any_empty_db: str) -> None:
             conn.execute(add, ("nonsense",))
 
 
-def test_a_check_that_old_rows_break_stays_not_valid(any_empty_db: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_a_check_that_old_rows_break_stays_not_valid(empty_db: str) -> None:
+    with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1)
         without_legacy(conn)
         conn.execute("ALTER TABLE data_bars DROP CONSTRAINT data_bars_source_check")
@@ -326,8 +326,8 @@ def test_what_cannot_be_served_is_refused_with_the_reason(empty_db: str, change:
         assert scalar(conn, CATALOG) == before
 
 
-def test_the_derived_key_may_stand_in_any_order(any_empty_db: str) -> None:
-    with open_db(any_empty_db) as conn:
+def test_the_derived_key_may_stand_in_any_order(empty_db: str) -> None:
+    with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1, natives=False)
         without_legacy(conn)
         conn.execute("DROP INDEX derived_data_bars_key")
