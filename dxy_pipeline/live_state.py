@@ -18,6 +18,7 @@ from dxy_pipeline.sql import load
 OVERLAP = timedelta(minutes=15)  # recent minutes come late or are revised: each tick covers them again
 FIRST_REACH = timedelta(days=3)  # what a new installation fetches at once, so that something is to be seen
 LONGEST_REACH = timedelta(days=31)  # what one run catches up at most; the next minute's run goes on from there
+DETAIL_LENGTH = 500  # characters of a source's own words that are kept
 
 State = Literal["ok", "unavailable", "refused"]
 
@@ -53,7 +54,9 @@ def progress(conn: psycopg.Connection, feed: str) -> Progress | None:
 
 def note(conn: psycopg.Connection, feed: str, until: datetime, state: State = "ok", detail: str = "") -> None:
     """Record how a fetch went; `until` is where the next one has to start, and the record never goes back."""
-    conn.execute(load("queries/note_feed"), {"feed": feed, "until": until, "state": state, "detail": detail[:500]})
+    conn.execute(
+        load("queries/note_feed"), {"feed": feed, "until": until, "state": state, "detail": detail[:DETAIL_LENGTH]}
+    )
 
 
 def span(found: Progress | None, now: datetime) -> Span:

@@ -51,13 +51,26 @@ def fetch(
     tell: Callable[[str], None],
 ) -> WriteResult:
     """Fetch each pair from its start up to `end`, stored batch by batch. Raises SourceError; what came before stays."""
+    return _fetch(conn, source, starts, end, tell, tell)
+
+
+def _fetch(
+    conn: psycopg.Connection,
+    source: FxSource,
+    starts: Mapping[str, datetime],
+    end: datetime,
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> WriteResult:
     total = WriteResult()
     for start in sorted(set(starts.values())):
         pairs = [symbol for symbol in SYMBOLS if starts[symbol] == start]
         for batch in source.bars(pairs, start, end):
             total += bar_store.write_fx(conn, source.name, source.feed, batch)
-            for line in filter(None, (batch.progress, *batch.notes)):
-                tell(line)
+            if batch.progress:
+                progress(batch.progress)
+            for line in batch.notes:
+                note(line)
     return total
 
 
@@ -77,12 +90,17 @@ def _live(
         symbol: min(since, max((latest or since) - live_state.OVERLAP, now - PAIR_REACH))
         for symbol, latest in live_state.latest_by_pair(conn).items()
     }
+    notes: dict[str, None] = {}  # each once, in order: DELAYED by the plan, for instance
     try:
-        written = fetch(conn, feed.source(clock.clock(), live=True), starts, span.end, lambda _: None)
+        source = feed.source(clock.clock(), live=True)
+        written = _fetch(conn, source, starts, span.end, lambda _: None, notes.setdefault)
     except UserError as error:
         state: live_state.State = "unavailable" if isinstance(error, SourceError) and error.retryable else "refused"
         live_state.note(conn, name, before.fetched_until if before else span.start, state, str(error))
         warn(f"source {name} {state}: {error}")
         return WriteResult(), {"source state": f"{state}: {error}"}
-    live_state.note(conn, name, span.end)
-    return written, {"source state": "ok"}
+    said = "; ".join(notes)
+    if said and (before is None or before.detail != said[: live_state.DETAIL_LENGTH]):
+        warn(f"source {name}: {said}")
+    live_state.note(conn, name, span.end, detail=said)
+    return written, {"source state": f"ok: {said}" if said else "ok"}

@@ -14,7 +14,7 @@ import dagster as dg
 from dxy_pipeline import bar_store, live_state
 from dxy_pipeline.assets.dxy_bars import NOT_YET, PARTLY, partly_from
 from dxy_pipeline.automation.jobs import LATE_JOB, late_data
-from dxy_pipeline.automation.live import RANGE_END, RANGE_START, UNFINISHED, pause_after_failures
+from dxy_pipeline.automation.live import RANGE_END, RANGE_START, pause_after_failures, under_way
 from dxy_pipeline.bar_store import TouchedDay
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.partitions import FIRST_DAY, day_of, key_of, ranges
@@ -24,6 +24,7 @@ CAUSE = "dxy/late_data"
 # Where we fetch ourselves the minute's run derives what it fetched; where another worker writes, this sensor is what
 # turns its sixth bar into an index bar within seconds.
 SETTLE = timedelta(seconds=90)
+PATIENCE = timedelta(minutes=30)  # a run over a year of days; one killed with the daemon never ends by itself
 MOST_DAYS = 2000
 INTERVAL_S = 5
 ENDED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)
@@ -49,7 +50,7 @@ def late_data_sensor(
     waiting = [day for day in waiting if _ours(day, state, datetime.now(UTC))]
     if not waiting:
         return dg.SkipReason("no late data")
-    if context.instance.get_runs_count(dg.RunsFilter(job_name=LATE_JOB, statuses=UNFINISHED)):
+    if under_way(context.instance, LATE_JOB, PATIENCE):
         return dg.SkipReason(f"{len(waiting)} day(s) wait for the run under way")
     requests = list(_requests(context.instance, waiting))
     if not requests:

@@ -1,6 +1,8 @@
 """The minute schedule: one in-process run for all four assets, each minute, from the last fetch up to now.
 
 Overlap-safe: while a run of the job waits or works, the tick is skipped; what that run does not see the next one does.
+A run that has been under way for long no longer holds the schedule up: killed with the daemon it would never end by
+itself, and a second run beside one that does work is harmless.
 Self-healing: the range starts where the last successful fetch ended, however long ago, at most a month a run.
 Calm: failing runs are tried again after 1, 2, 4, 8, then 15 minutes; a database that is down skips the tick.
 """
@@ -25,6 +27,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 LONGEST_PAUSE = timedelta(minutes=15)
+PATIENCE = timedelta(minutes=5)  # a tick takes seconds, a month's outage a minute or two
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -38,7 +41,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 def live_schedule(
     context: dg.ScheduleEvaluationContext, market: MarketDatabase, feed: FxFeed, clock: PipelineClock
 ) -> dg.RunRequest | dg.SkipReason:
-    if context.instance.get_runs_count(dg.RunsFilter(job_name=LIVE_JOB, statuses=UNFINISHED)):
+    if under_way(context.instance, LIVE_JOB, PATIENCE):
         return dg.SkipReason("the last minute's run is not over; the next one covers this minute too")
     if pause := pause_after_failures(context.instance, dg.RunsFilter(job_name=LIVE_JOB), datetime.now(UTC)):
         return dg.SkipReason(pause)
@@ -49,6 +52,12 @@ def live_schedule(
     except UserError as error:
         return dg.SkipReason(f"{error}; nothing is lost, the range grows until it is back")
     return dg.RunRequest(tags=range_tags(span.start, span.end))
+
+
+def under_way(instance: dg.DagsterInstance, job: str, patience: timedelta) -> bool:
+    """Return whether a run of `job`, asked for no longer than `patience` ago, waits or works."""
+    young = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.now(UTC) - patience)
+    return instance.get_runs_count(young) > 0
 
 
 def range_tags(start: datetime, end: datetime) -> dict[str, str]:

@@ -20,12 +20,12 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from pydantic import Field
 from sqlalchemy import func, select
 
-from dxy_pipeline import assets
 from dxy_pipeline.checks.planned_rows import sql_event_log
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PAGE = 500
 RUNLESS = ""  # the run id of events that no run wrote
+NEWEST = select(func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name, Checks.c.partition)
 
 
 class RetentionConfig(dg.Config):
@@ -66,7 +66,8 @@ def delete_runs(instance: dg.DagsterInstance, before: datetime, deadline: float)
 
     Returns how many, and whether it got through before the monotonic `deadline`.
     """
-    keep = newest_runs(instance)
+    keep, storage = newest_runs(instance), sql_event_log(instance)
+    newest = _newest_evaluations(storage) if storage else ()
     old = instance.get_run_ids(dg.RunsFilter(statuses=FINISHED, created_before=before))
     removed = 0
     for run_id in reversed(old):
@@ -75,18 +76,20 @@ def delete_runs(instance: dg.DagsterInstance, before: datetime, deadline: float)
         if time.monotonic() > deadline:
             return removed, False
         instance.compute_log_manager.delete_logs(prefix=[run_id])
+        if storage:
+            _delete_evaluations_of(storage, run_id, newest)
         instance.delete_run(run_id)
         removed += 1
     return removed, True
 
 
 def newest_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the runs that made the newest materialization of a partition of one of our assets."""
+    """Return the runs that made the newest materialization of a partition of an asset."""
     storage = sql_event_log(instance)
     if storage is None:
         return set()
     found: set[str] = set()
-    for key in assets.KEYS:
+    for key in instance.all_asset_keys():
         newest = instance.event_log_storage.get_latest_storage_id_by_partition(
             key, dg.DagsterEventType.ASSET_MATERIALIZATION
         )
@@ -103,16 +106,27 @@ def _runs_of(storage: SqlEventLogStorage, event_ids: Iterable[int]) -> set[str]:
     return found
 
 
+def _newest_evaluations(storage: SqlEventLogStorage) -> tuple[int, ...]:
+    """Return the row of the newest evaluation of each check (and of each of its partitions, as a migration has)."""
+    with storage.index_connection() as conn:
+        return tuple(row[0] for row in conn.execute(NEWEST))
+
+
+def _delete_evaluations_of(storage: SqlEventLogStorage, run_id: str, newest: Iterable[int]) -> None:
+    """Delete a run's rows in the table of evaluations: Dagster's `delete_run` takes its events and leaves them."""
+    with storage.index_connection() as conn:
+        conn.execute(Checks.delete().where(Checks.c.run_id == run_id, Checks.c.id.not_in(newest)))
+
+
 def delete_evaluations(instance: dg.DagsterInstance, before: datetime) -> int:
     """Delete evaluations that belong to no run and are older than `before`, but the newest of each check."""
     storage = sql_event_log(instance)
     if storage is None:
         return 0
     naive = before.astimezone(UTC).replace(tzinfo=None)  # how Dagster stores it
-    newest = select(func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name)
     old = (Checks.c.run_id == RUNLESS, Checks.c.evaluation_event_timestamp < naive)
     with storage.index_connection() as conn:
-        rows = conn.execute(Checks.delete().where(*old, Checks.c.id.not_in(newest))).rowcount
+        rows = conn.execute(Checks.delete().where(*old, Checks.c.id.not_in(NEWEST))).rowcount
         kept = select(Checks.c.evaluation_event_storage_id).where(Checks.c.evaluation_event_storage_id.is_not(None))
         conn.execute(
             Events.delete().where(
