@@ -5,7 +5,7 @@ environment in the process that needs them, so none stands in a run's configurat
 Does not belong here: SQL, and what is done with the connection or the source.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ class MarketDatabase(dg.ConfigurableResource[Any]):
         return self.url_override or market_url(Settings.from_env())
 
     @contextmanager
-    def connect(self, name: str, *, statement_timeout: float | None = None) -> Iterator[Connection[Any]]:
+    def connect(self, name: str, *, statement_timeout: float | None = None) -> Generator[Connection[Any]]:
         """Open one autocommit connection named `dxy_pipeline:<name>`; a database's refusal becomes a UserError."""
         with (
             session.user_errors(),
@@ -46,7 +46,7 @@ class MarketDatabase(dg.ConfigurableResource[Any]):
             yield conn
 
     @contextmanager
-    def read(self, name: str, *, statement_timeout: float = 10.0) -> Iterator[Connection[Any]]:
+    def read(self, name: str, *, statement_timeout: float = 10.0) -> Generator[Connection[Any]]:
         """Open a read-only connection for checks: the replica (DXY_REPLICA_URL) when there is one."""
         url = self.url_override or Settings.from_env().replica_url or self.url()
         with (

@@ -4,7 +4,7 @@ Belongs here: from a Dagster context to a half-open range; metadata for each day
 Does not belong here: what a particular asset writes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -33,7 +33,7 @@ def window(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
 
 
 @contextmanager
-def as_failure() -> Iterator[None]:
+def as_failure() -> Generator[None]:
     """Turn the errors of ours into `Failure`: one line and a hint in the UI, no stack; a bug keeps its trace."""
     try:
         yield
