@@ -44,7 +44,8 @@ def dump(conn: psycopg.Connection[Any], url: str, path: Path) -> dict[str, Any]:
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         row = conn.execute("SELECT pg_export_snapshot()").fetchone()
-        assert row is not None
+        if row is None:
+            raise UserError("the server exports no snapshot", hint="use a direct connection (DIRECT_URL), no pooler")
         tables = [part for name in TABLES for part in ("-t", f"public.{name}")]
         _program("pg_dump", ["-Fc", "--snapshot", row[0], "-f", str(path), *tables], url, "the backup failed")
         figures = one(conn, "figures")

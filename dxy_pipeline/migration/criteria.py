@@ -142,12 +142,37 @@ def _watched(name: str) -> Judge:
     return judge
 
 
+def _key(shown: str) -> Judge:
+    def judge(f: Facts) -> tuple[bool, str]:
+        index = f.db.tables[BARS].key_index()
+        return index is not None, str(getattr(index, shown, "none"))
+
+    return judge
+
+
+def _has_function(f: Facts) -> tuple[bool, str]:
+    found = "calc_dxy_range_1m" in f.db.functions
+    return found, "present" if found else "missing"
+
+
+def _verified(f: Facts) -> tuple[bool, str]:
+    return f.verified, "by count and content" if f.verified else "not verified"
+
+
+def _none_fails(f: Facts) -> tuple[bool, str]:
+    return all(r["status"] != "FAIL" for r in f.watched), ", ".join(f"{r['name']} {r['status']}" for r in f.watched)
+
+
+def _has_rows(f: Facts) -> tuple[bool, str]:
+    return f.counts["data_bars"] > 0, f"{f.counts['data_bars']} rows"
+
+
 _AFTER = (State.CUT_OVER, State.RETIRED)
 CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion("Phase 1", "Backup file created and verified", lambda f: (f.backup is not None, f.backup or "none")),
     Criterion("Phase 1", "Pre-migration snapshot stored", lambda f: (f.snapshot > 0, f"{f.snapshot} rows")),
     Criterion("Phase 1", "All invariants confirmed (uniqueness, constraints)",
-              lambda f: (f.db.tables[BARS].key_index() is not None, str(getattr(f.db.tables[BARS].key_index(), "name", "")))),
+              _key("name")),
     Criterion("Phase 1", "Database connectivity stable", lambda f: (True, "this check ran")),
     Criterion("Phase 1", "No active ingestion happening (optional: pause workers)"),
     Criterion("Phase 2", "`data_bars` source constraint allows 'synthetic'", _takes_synthetic),
@@ -155,14 +180,14 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion("Phase 2", "`data_bars` has created_at", _column("created_at")),
     Criterion("Phase 2", "`data_bars` has updated_at", _column("updated_at")),
     Criterion("Phase 2", "Unique index on (canonical_symbol, timeframe, ts_utc) exists",
-              lambda f: (f.db.tables[BARS].key_index() is not None, str(getattr(f.db.tables[BARS].key_index(), "definition", "")))),
+              _key("definition")),
     Criterion("Phase 2", "`calc_dxy_range_1m()` function created",
-              lambda f: ("calc_dxy_range_1m" in f.db.functions, "present" if "calc_dxy_range_1m" in f.db.functions else "missing")),
+              _has_function),
     Criterion("Phase 2", "Asset registry entry updated with new metadata",
               lambda f: (f.registry.get("is_synthetic") is True, f"data_location {f.registry.get('data_location')}")),
     Criterion("Phase 2", "No errors in logs"),
     Criterion("Phase 3", "All historical DXY 1m bars migrated to data_bars", _days),
-    Criterion("Phase 3", "Count verification passes", lambda f: (f.verified, "by count and content" if f.verified else "not verified")),
+    Criterion("Phase 3", "Count verification passes", _verified),
     Criterion("Phase 3", "Source field set to 'synthetic'", lambda f: (f.wrong_source == 0, f"{f.wrong_source} others")),
     Criterion("Phase 3", "Price range is reasonable (80-120 typically)", _price),
     Criterion("Phase 3", "Old rows soft-deleted in derived_data_bars",
@@ -181,7 +206,7 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion("Phase 6", "Workers restarted successfully"),
     Criterion("Phase 6", "New DXY 1m bars appearing in data_bars", _watched("DXY 1m in last 5m")),
     Criterion("Phase 6", "Health checks all PASS",
-              lambda f: (all(r["status"] != "FAIL" for r in f.watched), ", ".join(f"{r['name']} {r['status']}" for r in f.watched))),
+              _none_fails),
     Criterion("Phase 6", "No error spikes in logs"),
     Criterion("Deployment checklist", "Backup", lambda f: (f.backup is not None, f.backup or "none")),
     Criterion("Deployment checklist", "Migration: schema and data", _days),
@@ -192,7 +217,7 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion("Deployment checklist", "Verify data production", _watched("DXY 1m in last 5m")),
     *(Criterion("Watch 6.2", name, _watched(name)) for name in
       ("DXY 1m in last 5m", "FX components", "DXY price range", "DXY 5m aggregation", "Orphaned 1m in derived")),
-    Criterion("Verify commands", "Check DXY 1m is in data_bars", lambda f: (f.counts["data_bars"] > 0, f"{f.counts['data_bars']} rows")),
+    Criterion("Verify commands", "Check DXY 1m is in data_bars", _has_rows),
     Criterion("Verify commands", "Check freshness", _fresh),
     Criterion("Verify commands", "Check no orphans in derived_data_bars",
               lambda f: (f.counts["legacy_active"] == 0, f"{f.counts['legacy_active']} rows")),

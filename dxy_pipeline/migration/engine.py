@@ -5,7 +5,7 @@ Does not belong here: what a phase does.
 """
 
 import getpass
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -202,7 +202,7 @@ class Migration:
             return status.sign(conn, item, operator, note, self.clock.now())
 
     @contextmanager
-    def _running(self, action: str, reason: str) -> Iterator[Context]:
+    def _running(self, action: str, reason: str) -> Generator[Context, None, None]:
         with self._connect() as conn:
             if not self._checked:  # once for each object: it reads Alembic's scripts
                 ledger.require(conn)
@@ -223,7 +223,7 @@ class Migration:
         )
 
     @contextmanager
-    def _connect(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connect(self) -> Generator[psycopg.Connection[Any], None, None]:
         with (
             session.user_errors(),
             session.connect(
@@ -239,7 +239,7 @@ class Migration:
             yield conn
 
     @contextmanager
-    def _reading(self) -> Iterator[psycopg.Connection[Any]]:
+    def _reading(self) -> Generator[psycopg.Connection[Any], None, None]:
         with (
             session.user_errors(),
             session.connect(

@@ -7,7 +7,7 @@ that another has taken over. A killed runner's lease is free as soon as the serv
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,7 +63,7 @@ class Lease:
 
 
 @contextmanager
-def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Iterator[Lease]:
+def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Generator[Lease, None, None]:
     """Take the lease, and give it back at the end. Raises UserError that names the holder when it is taken."""
     holder = f"{socket.gethostname()}:{os.getpid()}"
     deadline = time.monotonic() + patience

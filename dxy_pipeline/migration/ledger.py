@@ -57,15 +57,15 @@ def one(conn: psycopg.Connection[Any], name: str, **values: Any) -> Row:
     return rows(conn, name, **values)[0]
 
 
-def control(conn: psycopg.Connection[Any], *, lock: bool = False) -> Control:
+def control(conn: psycopg.Connection[Any]) -> Control:
     """Return the control row. Raises UserError where the ledger is missing or holds what this code does not know."""
-    query = "SELECT * FROM dxy.migration_control" + (" FOR UPDATE" if lock else "")
     with conn.cursor(row_factory=dict_row) as cur:
-        row = cur.execute(trusted(query)).fetchone()
+        row = cur.execute("SELECT * FROM dxy.migration_control").fetchone()
     if row is None:
         raise UserError("this database has no migration ledger", hint='run "dxy db upgrade" first')
-    known = {name: row[name] for name in Control.__dataclass_fields__}
-    return Control(**{**known, "state": states.parse(row["state"])})
+    known: dict[str, Any] = {name: row[name] for name in Control.__dataclass_fields__}
+    known["state"] = states.parse(row["state"])
+    return Control(**known)
 
 
 def counts(conn: psycopg.Connection[Any]) -> Row:
@@ -92,6 +92,7 @@ def move(
     assignments = ", ".join(f"{name} = %({name})s" for name in values)
     done = conn.execute(
         trusted(
+            # the names are this package's own
             f"UPDATE dxy.migration_control SET {assignments} WHERE state = %(was_state)s AND direction = %(was_direction)s"  # noqa: S608
             " AND verified_by IS NOT DISTINCT FROM %(was_verified)s AND repaired_after = %(was_repaired)s"
         ),

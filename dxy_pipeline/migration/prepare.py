@@ -8,7 +8,6 @@ import json
 import os
 from typing import Any
 
-from dxy_pipeline.core.index import DXY
 from dxy_pipeline.db import registry, widen
 from dxy_pipeline.db.shape import BARS, DERIVED, REGISTRY, inspect
 from dxy_pipeline.errors import UserError
@@ -133,24 +132,7 @@ def record_baseline(ctx: Context, migration_id: int, prefix: str, image: str) ->
 def _definitions(ctx: Context, migration_id: int) -> None:
     """Keep the registry row and the definitions of the DXY functions and constraints as they are now."""
 
-    def store() -> None:
-        ctx.conn.execute(
-            trusted(
-                "INSERT INTO dxy.migration_definition (migration_id, name, definition)"
-                f" SELECT %(id)s, 'registry', to_jsonb(r) FROM public.{REGISTRY} AS r"
-                " WHERE r.canonical_symbol = %(dxy)s UNION ALL"
-                f" SELECT %(id)s, 'registry symbols', jsonb_agg(r.canonical_symbol) FROM public.{REGISTRY} AS r UNION ALL"
-                " SELECT %(id)s, 'function ' || p.oid::regprocedure::text, to_jsonb(pg_get_functiondef(p.oid))"
-                " FROM pg_catalog.pg_proc AS p"
-                " WHERE p.pronamespace = 'public'::regnamespace AND p.proname LIKE 'calc\\_dxy\\_%%' UNION ALL"
-                " SELECT %(id)s, 'constraint ' || c.conname, to_jsonb(pg_get_constraintdef(c.oid))"
-                " FROM pg_catalog.pg_constraint AS c"
-                " WHERE c.contype = 'c' AND c.conrelid = 'public.data_bars'::regclass ON CONFLICT DO NOTHING"
-            ),
-            {"id": migration_id, "dxy": DXY},
-        )
-
-    ctx.write("definitions", store)
+    ctx.write("definitions", lambda: ledger.rows(ctx.conn, "definitions", migration_id=migration_id))
 
 
 def _tag_columns(ctx: Context) -> None:

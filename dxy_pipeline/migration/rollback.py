@@ -147,7 +147,7 @@ def _close(ctx: Context) -> None:
 
 
 def _pair(ctx: Context, function: str, day: Any) -> tuple[int, int]:
-    row = ctx.conn.execute(f"SELECT * FROM dxy.{function}(%s)", (day,)).fetchone()  # noqa: S608 - one of two names
+    row = ctx.conn.execute(trusted(f"SELECT * FROM dxy.{function}(%s)"), (day,)).fetchone()  # noqa: S608 - two names
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 

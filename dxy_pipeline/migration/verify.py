@@ -15,6 +15,7 @@ from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger, objects, states
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.migration.states import State
+from dxy_pipeline.sql import trusted
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str =
             (before.migration_id, kind, result.ok, result.legacy_rows, result.target_rows, result.native_only,
              json.dumps(result.failures[:1000], default=str), result.horizon, ctx.clock.now()),
         ).fetchone()  # fmt: skip
-        assert row is not None
+        if row is None:
+            raise RuntimeError("INSERT … RETURNING gave no row")
         details = {"verification": row[0], "failures": len(result.failures)}
         if before.state is State.CUT_OVER:
             ctx.audit("verify", details)
@@ -140,7 +142,7 @@ def _repair(ctx: Context, result: Comparison) -> dict[str, Any]:
     function = "mirror_to_bars" if source == "legacy" else "mirror_to_legacy"
 
     def mend() -> int:
-        row = ctx.conn.execute(f"SELECT dxy.{function}(%s)", (keys,)).fetchone()
+        row = ctx.conn.execute(trusted(f"SELECT dxy.{function}(%s)"), (keys,)).fetchone()
         ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
         ctx.audit("repair", {"minutes": [str(key) for key in keys[:100]], "from": source})
         return row[0] if row else 0

@@ -67,28 +67,28 @@ def test_who_wins_a_key(conn: psycopg.Connection, better: str, worse: str) -> No
     assert (close, raw["feed"]) == (1.08543, better)
 
 
-def test_a_desks_own_row_counts_as_a_file(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0)
-    assert write(any_conn, "ecb", six(factor=1.01)) == bar_store.WriteResult(outranked=6)
-    assert write(any_conn, "file", six(factor=1.01)) == bar_store.WriteResult(updated=6)
+def test_a_desks_own_row_counts_as_a_file(conn: psycopg.Connection) -> None:
+    put_six(conn, T0)
+    assert write(conn, "ecb", six(factor=1.01)) == bar_store.WriteResult(outranked=6)
+    assert write(conn, "file", six(factor=1.01)) == bar_store.WriteResult(updated=6)
 
 
-def test_refused_rows_are_kept_and_good_ones_stored(any_conn: psycopg.Connection) -> None:
+def test_refused_rows_are_kept_and_good_ones_stored(conn: psycopg.Connection) -> None:
     bad = Rejected("f.csv:7", "EURUSD", "2024-06-12T08:00Z", {"close": "-1"}, RejectReason.NEGATIVE)
-    assert write(any_conn, "file", six(), [bad]) == bar_store.WriteResult(inserted=6, rejected=1)
-    kept = any_conn.execute(
+    assert write(conn, "file", six(), [bad]) == bar_store.WriteResult(inserted=6, rejected=1)
+    kept = conn.execute(
         "SELECT source_name, location, canonical_symbol, ts_text, reason, payload FROM dxy.rejected_bar"
     ).fetchall()
     assert kept == [("ingest", "f.csv:7", "EURUSD", "2024-06-12T08:00Z", "price is negative", {"close": "-1"})]
 
 
-def test_a_batch_is_all_or_nothing(any_conn: psycopg.Connection) -> None:
-    any_conn.execute("ALTER TABLE data_bars ADD CONSTRAINT odd CHECK (canonical_symbol <> 'USDCHF')")
+def test_a_batch_is_all_or_nothing(conn: psycopg.Connection) -> None:
+    conn.execute("ALTER TABLE data_bars ADD CONSTRAINT odd CHECK (canonical_symbol <> 'USDCHF')")
     bad = Rejected("f.csv:7", "EURUSD", "x", {}, RejectReason.NEGATIVE)
     with pytest.raises(psycopg.errors.CheckViolation):
-        write(any_conn, "file", six(), [bad])
-    assert scalar(any_conn, "SELECT count(*) FROM data_bars") == 0
-    assert scalar(any_conn, "SELECT count(*) FROM dxy.rejected_bar") == 0
+        write(conn, "file", six(), [bad])
+    assert scalar(conn, "SELECT count(*) FROM data_bars") == 0
+    assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 0
 
 
 @pytest.mark.parametrize("creator", [None, "somebody"])
@@ -116,14 +116,14 @@ def test_fx_into_the_desks_shapes(any_empty_db: str, builder: Callable[..., obje
         assert set(dxy_minutes(conn).values()) >= {PRICE}
 
 
-def test_two_loads_of_the_same_rows_at_once(any_db: str) -> None:
+def test_two_loads_of_the_same_rows_at_once(db: str) -> None:
     def load(_: int) -> object:
-        with psycopg.connect(any_db, autocommit=True) as conn:
+        with psycopg.connect(db, autocommit=True) as conn:
             return write(conn, "file", six(minutes=120))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(load, range(4)))
-    with psycopg.connect(any_db, autocommit=True) as conn:
+    with psycopg.connect(db, autocommit=True) as conn:
         assert scalar(conn, "SELECT count(*) FROM data_bars") == 720
         assert write(conn, "file", six(minutes=120)) == bar_store.WriteResult(unchanged=720)
 
@@ -140,14 +140,14 @@ def test_derive_over_the_turn_of_the_year(any_conn: psycopg.Connection) -> None:
     assert len(dxy_minutes(any_conn)) == 8
 
 
-def test_a_violation_is_raised_and_nothing_is_kept(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    put(any_conn, [("EURUSD", T0, 0.01)])
-    waiting = bar_store.touched_days(any_conn, datetime(2100, 1, 1, tzinfo=UTC))
+def test_a_violation_is_raised_and_nothing_is_kept(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    put(conn, [("EURUSD", T0, 0.01)])
+    waiting = bar_store.touched_days(conn, datetime(2100, 1, 1, tzinfo=UTC))
     with pytest.raises(bar_store.ContractViolation, match="hard limits"):
-        bar_store.derive(any_conn, T0, T0 + HOUR)
-    assert dxy_minutes(any_conn) == {}
-    assert bar_store.touched_days(any_conn, datetime(2100, 1, 1, tzinfo=UTC)) == waiting
+        bar_store.derive(conn, T0, T0 + HOUR)
+    assert dxy_minutes(conn) == {}
+    assert bar_store.touched_days(conn, datetime(2100, 1, 1, tzinfo=UTC)) == waiting
 
 
 @pytest.mark.parametrize(("start", "end"), [(T0, T0), (T0 + DAY, T0), (T0 + 700 * DAY, T0)])
@@ -182,12 +182,12 @@ def test_a_lost_race_is_run_again(any_db: str, any_conn: psycopg.Connection) -> 
     assert set(dxy_minutes(any_conn).values()) == {PRICE}
 
 
-def test_a_day_that_another_run_holds_is_waited_for(any_db: str, any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    any_conn.execute("SET lock_timeout = '100ms'")
-    with psycopg.connect(any_db) as other, ThreadPoolExecutor(1) as threads:
+def test_a_day_that_another_run_holds_is_waited_for(db: str, conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    conn.execute("SET lock_timeout = '100ms'")
+    with psycopg.connect(db) as other, ThreadPoolExecutor(1) as threads:
         other.execute("SELECT dxy.lock_days(%s, %s)", (T0, T0 + HOUR))
-        running = threads.submit(bar_store.derive, any_conn, T0, T0 + HOUR)
+        running = threads.submit(bar_store.derive, conn, T0, T0 + HOUR)
         with pytest.raises(TimeoutError):
             running.result(0.5)  # more than one lock_timeout: it is at least the second attempt
         other.rollback()
@@ -241,11 +241,11 @@ def test_a_naive_time_is_utc(abroad: psycopg.Connection) -> None:
     assert (envelope["inserted"], min(dxy_minutes(abroad))) == (5, naive.replace(tzinfo=UTC))
 
 
-def test_ingested_and_synthetic_symbols_alike(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    put(any_conn, [("XAUUSD", T0, 2300.0)])
-    client.derive_dxy_for_window(T0, T0 + HOUR, conn=any_conn)
-    rows = client.fetch_1m_bars(["XAUUSD", "DXY", "NONE"], T0, T0 + 2 * MINUTE, conn=any_conn)
+def test_ingested_and_synthetic_symbols_alike(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    put(conn, [("XAUUSD", T0, 2300.0)])
+    client.derive_dxy_for_window(T0, T0 + HOUR, conn=conn)
+    rows = client.fetch_1m_bars(["XAUUSD", "DXY", "NONE"], T0, T0 + 2 * MINUTE, conn=conn)
     assert [(r["canonical_symbol"], r["ts_utc"], r["source"]) for r in rows] == [
         ("DXY", T0, "synthetic"),
         ("DXY", T0 + MINUTE, "synthetic"),
@@ -253,7 +253,7 @@ def test_ingested_and_synthetic_symbols_alike(any_conn: psycopg.Connection) -> N
     ]
     assert list(rows[0]) == ["canonical_symbol", "ts_utc", "open", "high", "low", "close", "vol", "source"]
     assert rows[0]["close"] == Decimal(str(PRICE))
-    frame = client.fetch_1m_frame(["XAUUSD", "DXY"], T0, T0 + 2 * MINUTE, conn=any_conn)
+    frame = client.fetch_1m_frame(["XAUUSD", "DXY"], T0, T0 + 2 * MINUTE, conn=conn)
     assert frame.loc[("DXY", T0), "close"] == PRICE
     assert dict(frame.dtypes.astype(str))["close"] == "float64"
 

@@ -104,17 +104,17 @@ def test_all_six_or_nothing(any_conn: psycopg.Connection, spoilt: float | None) 
     assert list(dxy_minutes(any_conn)) == [T0, T0 + 2 * MINUTE]
 
 
-def test_no_carry_forward_when_a_pair_is_absent(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    remove(any_conn, "USDSEK", T0 + MINUTE)
-    assert derive(any_conn, T0, T0 + HOUR)["skipped_incomplete"] == 1
-    assert list(dxy_minutes(any_conn)) == [T0, T0 + 2 * MINUTE]
+def test_no_carry_forward_when_a_pair_is_absent(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    remove(conn, "USDSEK", T0 + MINUTE)
+    assert derive(conn, T0, T0 + HOUR)["skipped_incomplete"] == 1
+    assert list(dxy_minutes(conn)) == [T0, T0 + 2 * MINUTE]
 
 
-def test_half_open_range(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 5)
-    assert derive(any_conn, T0 + MINUTE, T0 + 3 * MINUTE)["inserted"] == 2
-    assert list(dxy_minutes(any_conn)) == [T0 + MINUTE, T0 + 2 * MINUTE]
+def test_half_open_range(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 5)
+    assert derive(conn, T0 + MINUTE, T0 + 3 * MINUTE)["inserted"] == 2
+    assert list(dxy_minutes(conn)) == [T0 + MINUTE, T0 + 2 * MINUTE]
 
 
 def test_seconds_in_a_foreign_timestamp_make_no_bar(any_conn: psycopg.Connection) -> None:
@@ -126,24 +126,24 @@ def test_seconds_in_a_foreign_timestamp_make_no_bar(any_conn: psycopg.Connection
 
 
 @pytest.mark.parametrize("change", ["delete", "null", "negative"])
-def test_a_minute_that_loses_an_input_loses_its_bar(any_conn: psycopg.Connection, change: str) -> None:
-    put_six(any_conn, T0, 3)
-    derive(any_conn, T0, T0 + HOUR)
+def test_a_minute_that_loses_an_input_loses_its_bar(conn: psycopg.Connection, change: str) -> None:
+    put_six(conn, T0, 3)
+    derive(conn, T0, T0 + HOUR)
     if change == "delete":
-        remove(any_conn, "GBPUSD", T0 + MINUTE)
+        remove(conn, "GBPUSD", T0 + MINUTE)
     else:
-        put(any_conn, [("GBPUSD", T0 + MINUTE, None if change == "null" else -1.0)])
-    envelope = derive(any_conn, T0, T0 + HOUR)
+        put(conn, [("GBPUSD", T0 + MINUTE, None if change == "null" else -1.0)])
+    envelope = derive(conn, T0, T0 + HOUR)
     assert (envelope["inserted"], envelope["updated"], envelope["deleted"]) == (0, 0, 1)
-    assert list(dxy_minutes(any_conn)) == [T0, T0 + 2 * MINUTE]
+    assert list(dxy_minutes(conn)) == [T0, T0 + 2 * MINUTE]
 
 
-def test_a_minute_that_loses_all_inputs_loses_its_bar(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 2)
-    derive(any_conn, T0, T0 + HOUR)
-    any_conn.execute("DELETE FROM data_bars WHERE canonical_symbol <> 'DXY' AND ts_utc = %s", (T0,))
-    assert derive(any_conn, T0, T0 + HOUR)["deleted"] == 1
-    assert list(dxy_minutes(any_conn)) == [T0 + MINUTE]
+def test_a_minute_that_loses_all_inputs_loses_its_bar(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 2)
+    derive(conn, T0, T0 + HOUR)
+    conn.execute("DELETE FROM data_bars WHERE canonical_symbol <> 'DXY' AND ts_utc = %s", (T0,))
+    assert derive(conn, T0, T0 + HOUR)["deleted"] == 1
+    assert list(dxy_minutes(conn)) == [T0 + MINUTE]
 
 
 def test_a_correction_changes_exactly_its_minute(any_conn: psycopg.Connection) -> None:
@@ -160,23 +160,23 @@ def test_a_correction_changes_exactly_its_minute(any_conn: psycopg.Connection) -
     assert dxy_minutes(any_conn)[T0 + 7 * MINUTE] == pytest.approx(index_price({**RATES, "EURUSD": 1.09}), abs=1e-8)
 
 
-def test_a_foreign_value_in_a_dxy_row_is_mended(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 2)
-    derive(any_conn, T0, T0 + HOUR)
-    clean = table_hash(any_conn)
-    any_conn.execute(
+def test_a_foreign_value_in_a_dxy_row_is_mended(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 2)
+    derive(conn, T0, T0 + HOUR)
+    clean = table_hash(conn)
+    conn.execute(
         "UPDATE data_bars SET high = high + 1, vol = 5, source = 'ingest' WHERE canonical_symbol = 'DXY'"
         " AND ts_utc = %s",
         (T0,),
     )
-    assert derive(any_conn, T0, T0 + HOUR)["updated"] == 1
-    assert table_hash(any_conn) == clean
+    assert derive(conn, T0, T0 + HOUR)["updated"] == 1
+    assert table_hash(conn) == clean
 
 
-def test_other_symbols_and_timeframes_stay_as_they_are(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    put(any_conn, [("XAUUSD", T0 + i * MINUTE, 2300.0) for i in range(3)])
-    any_conn.execute(
+def test_other_symbols_and_timeframes_stay_as_they_are(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    put(conn, [("XAUUSD", T0 + i * MINUTE, 2300.0) for i in range(3)])
+    conn.execute(
         "INSERT INTO data_bars (canonical_symbol, timeframe, ts_utc, close, source, ingested_at, is_partial)"
         " VALUES ('DXY', '5m', %s, 1, 'ingest', now(), false)",
         (T0,),
@@ -185,13 +185,13 @@ def test_other_symbols_and_timeframes_stay_as_they_are(any_conn: psycopg.Connect
         "SELECT md5(string_agg(d::text || d.xmin || d.ctid, '' ORDER BY d::text)) FROM data_bars AS d WHERE NOT"
         " (canonical_symbol = 'DXY' AND timeframe = '1m')"
     )
-    before = scalar(any_conn, others)
-    derive(any_conn, T0, T0 + HOUR)
-    put(any_conn, [("USDJPY", T0, 150.0)])
-    before_second = scalar(any_conn, others)
-    derive(any_conn, T0, T0 + HOUR)
+    before = scalar(conn, others)
+    derive(conn, T0, T0 + HOUR)
+    put(conn, [("USDJPY", T0, 150.0)])
+    before_second = scalar(conn, others)
+    derive(conn, T0, T0 + HOUR)
     assert before != before_second  # the correction itself
-    assert scalar(any_conn, others) == before_second
+    assert scalar(conn, others) == before_second
 
 
 @pytest.mark.parametrize(
@@ -219,14 +219,14 @@ def test_bad_arguments_get_the_envelope(
     assert dxy_minutes(conn) == {}
 
 
-def test_hard_limits_refuse_the_whole_call(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 5)
-    put(any_conn, [("EURUSD", T0 + 2 * MINUTE, 0.01)])
-    envelope = derive(any_conn, T0, T0 + HOUR)
+def test_hard_limits_refuse_the_whole_call(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 5)
+    put(conn, [("EURUSD", T0 + 2 * MINUTE, 0.01)])
+    envelope = derive(conn, T0, T0 + HOUR)
     assert envelope["success"] is False
     assert "hard limits 50 to 200" in envelope["error"]
     assert "2024-06-12T08:02Z" in envelope["error"]
-    assert dxy_minutes(any_conn) == {}
+    assert dxy_minutes(conn) == {}
 
 
 def test_hard_limits_hold_when_their_setting_is_lost(conn: psycopg.Connection) -> None:
@@ -247,14 +247,14 @@ def test_count_match_is_a_post_condition(any_conn: psycopg.Connection) -> None:
     assert dxy_minutes(any_conn) == {}
 
 
-def test_as_an_rpc_with_iso_strings(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 2)
+def test_as_an_rpc_with_iso_strings(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 2)
     arguments = {"p_from_utc": "2024-06-12T08:00:00+00:00", "p_to_utc": "2024-06-12T10:00:00+02:00"}
-    assert scalar(any_conn, "SELECT calc_dxy_range_1m(p_from_utc => %s, p_to_utc => %s)", *arguments.values()) == {
+    assert scalar(conn, "SELECT calc_dxy_range_1m(p_from_utc => %s, p_to_utc => %s)", *arguments.values()) == {
         "success": False, "inserted": 0, "updated": 0, "deleted": 0, "skipped_incomplete": 0,
         "error": "Invalid timestamp range: from (2024-06-12 08:00:00+00) >= to (2024-06-12 08:00:00+00)",
     }  # fmt: skip
-    envelope = scalar(any_conn, "SELECT calc_dxy_range_1m('2024-06-12T08:00:00Z', '2024-06-12T11:00:00+02:00')")
+    envelope = scalar(conn, "SELECT calc_dxy_range_1m('2024-06-12T08:00:00Z', '2024-06-12T11:00:00+02:00')")
     assert envelope["inserted"] == 2
 
 
@@ -275,12 +275,12 @@ def test_any_session_time_zone_over_both_dst_changes(conn: psycopg.Connection, z
     assert logged == [(day.date(),)]
 
 
-def test_a_new_derivation_version_rewrites_and_says_so(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 3)
-    derive(any_conn, T0, T0 + HOUR)
-    assert derive(any_conn, T0, T0 + HOUR, 2)["updated"] == 3
-    assert scalar(any_conn, "SELECT count(*) FROM data_bars WHERE raw ->> 'derivation_version' = '2'") == 3
-    assert derive(any_conn, T0, T0 + HOUR, 2)["updated"] == 0
+def test_a_new_derivation_version_rewrites_and_says_so(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 3)
+    derive(conn, T0, T0 + HOUR)
+    assert derive(conn, T0, T0 + HOUR, 2)["updated"] == 3
+    assert scalar(conn, "SELECT count(*) FROM data_bars WHERE raw ->> 'derivation_version' = '2'") == 3
+    assert derive(conn, T0, T0 + HOUR, 2)["updated"] == 0
 
 
 @pytest.mark.parametrize("column_type", ["numeric(20,8)", "numeric(38,18)", "numeric", "double precision"])
@@ -312,20 +312,20 @@ def migrated_bar(conn: psycopg.Connection, ts: datetime, price: float) -> None:
     )
 
 
-def test_a_migrated_bar_without_inputs_is_kept(any_conn: psycopg.Connection) -> None:
-    migrated_bar(any_conn, T0, 104.5)
-    before = row_versions(any_conn)
-    envelope = derive(any_conn, T0, T0 + HOUR)
+def test_a_migrated_bar_without_inputs_is_kept(conn: psycopg.Connection) -> None:
+    migrated_bar(conn, T0, 104.5)
+    before = row_versions(conn)
+    envelope = derive(conn, T0, T0 + HOUR)
     assert (envelope["inserted"], envelope["updated"], envelope["deleted"]) == (0, 0, 0)
-    put(any_conn, [("EURUSD", T0, 1.08)])  # one input of six is not enough to judge it
-    assert derive(any_conn, T0, T0 + HOUR)["deleted"] == 0
-    assert set(before) <= set(row_versions(any_conn))
+    put(conn, [("EURUSD", T0, 1.08)])  # one input of six is not enough to judge it
+    assert derive(conn, T0, T0 + HOUR)["deleted"] == 0
+    assert set(before) <= set(row_versions(conn))
 
 
-def test_a_migrated_bar_within_1e8_is_left_alone(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0)
-    migrated_bar(any_conn, T0, PRICE + 1e-8)
-    assert derive(any_conn, T0, T0 + HOUR)["updated"] == 0
+def test_a_migrated_bar_within_1e8_is_left_alone(conn: psycopg.Connection) -> None:
+    put_six(conn, T0)
+    migrated_bar(conn, T0, PRICE + 1e-8)
+    assert derive(conn, T0, T0 + HOUR)["updated"] == 0
 
 
 def test_a_migrated_bar_whose_fx_is_corrected_is_rederived_and_remembered(any_conn: psycopg.Connection) -> None:
@@ -382,11 +382,11 @@ def test_a_foreign_insert_of_the_same_minute_is_a_retryable_error(any_db: str, a
     assert list(dxy_minutes(any_conn)) == [T0, T0 + MINUTE, T0 + 2 * MINUTE]
 
 
-def test_two_derivations_of_one_day_take_turns(any_db: str, any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 200)
+def test_two_derivations_of_one_day_take_turns(db: str, conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 200)
 
     def run() -> dict[str, object]:
-        with psycopg.connect(any_db, autocommit=True) as own:
+        with psycopg.connect(db, autocommit=True) as own:
             return derive(own, T0, T0 + 4 * HOUR)
 
     with ThreadPoolExecutor(4) as threads:

@@ -66,46 +66,46 @@ def test_rollups_as_they_were_known(any_conn: psycopg.Connection) -> None:
     assert known(conn, instant(conn), "5m") == first
 
 
-def test_only_what_changed_is_remembered_with_old_and_new(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 30)
-    derive(any_conn, T0, T0 + HOUR)
-    assert scalar(any_conn, "SELECT count(*) FROM dxy.bar_revision") == 0  # a first value replaces nothing
-    before = dxy_minutes(any_conn)
-    put(any_conn, [("EURUSD", T0 + 7 * MINUTE, 1.09)])
-    remove(any_conn, "EURUSD", T0 + 9 * MINUTE)
-    derive(any_conn, T0, T0 + HOUR)
-    rows = any_conn.execute(
+def test_only_what_changed_is_remembered_with_old_and_new(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 30)
+    derive(conn, T0, T0 + HOUR)
+    assert scalar(conn, "SELECT count(*) FROM dxy.bar_revision") == 0  # a first value replaces nothing
+    before = dxy_minutes(conn)
+    put(conn, [("EURUSD", T0 + 7 * MINUTE, 1.09)])
+    remove(conn, "EURUSD", T0 + 9 * MINUTE)
+    derive(conn, T0, T0 + HOUR)
+    rows = conn.execute(
         "SELECT ts_utc, (old ->> 'close')::float8, (new ->> 'close')::float8, known_from < known_until"
         " FROM dxy.bar_revision ORDER BY ts_utc"
     ).fetchall()
     at, gone = T0 + 7 * MINUTE, T0 + 9 * MINUTE
-    assert rows == [(at, before[at], dxy_minutes(any_conn)[at], True), (gone, before[gone], None, True)]
+    assert rows == [(at, before[at], dxy_minutes(conn)[at], True), (gone, before[gone], None, True)]
 
 
-def test_a_bar_without_any_clock_column_was_always_known(any_conn: psycopg.Connection) -> None:
+def test_a_bar_without_any_clock_column_was_always_known(conn: psycopg.Connection) -> None:
     """S may have NULL in updated_at and created_at; a correction of such a bar must not fail on its revision."""
-    any_conn.execute(
+    conn.execute(
         "ALTER TABLE data_bars ALTER updated_at DROP NOT NULL, ALTER created_at DROP NOT NULL,"
         " ALTER ingested_at DROP NOT NULL"
     )
-    put_six(any_conn, T0, 2)
-    derive(any_conn, T0, T0 + HOUR)
-    any_conn.execute("UPDATE data_bars SET updated_at = NULL, created_at = NULL, ingested_at = NULL")
-    stored, at = dxy_minutes(any_conn), instant(any_conn)
-    assert known(any_conn, at) == stored
-    put(any_conn, [("EURUSD", T0, 1.09)])
-    assert derive(any_conn, T0, T0 + HOUR)["updated"] == 1
-    assert known(any_conn, at) == stored
+    put_six(conn, T0, 2)
+    derive(conn, T0, T0 + HOUR)
+    conn.execute("UPDATE data_bars SET updated_at = NULL, created_at = NULL, ingested_at = NULL")
+    stored, at = dxy_minutes(conn), instant(conn)
+    assert known(conn, at) == stored
+    put(conn, [("EURUSD", T0, 1.09)])
+    assert derive(conn, T0, T0 + HOUR)["updated"] == 1
+    assert known(conn, at) == stored
 
 
-def test_a_re_run_adds_no_revision(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 5)
+def test_a_re_run_adds_no_revision(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 5)
     for _ in range(2):
-        derive(any_conn, T0, T0 + HOUR)
-        roll_up(any_conn, "5m", T0, T0 + HOUR, NOW)
-    put_six(any_conn, T0, 5, rates=RATES)
-    derive(any_conn, T0, T0 + HOUR)
-    assert scalar(any_conn, "SELECT count(*) FROM dxy.bar_revision") == 0
+        derive(conn, T0, T0 + HOUR)
+        roll_up(conn, "5m", T0, T0 + HOUR, NOW)
+    put_six(conn, T0, 5, rates=RATES)
+    derive(conn, T0, T0 + HOUR)
+    assert scalar(conn, "SELECT count(*) FROM dxy.bar_revision") == 0
 
 
 @pytest.mark.parametrize("role", ["dxy_reader", "dxy_writer"])

@@ -85,25 +85,25 @@ def test_completeness_of_1h(conn: psycopg.Connection, there: int, score: int | N
     )
 
 
-def test_1h_comes_straight_from_1m(any_conn: psycopg.Connection) -> None:
+def test_1h_comes_straight_from_1m(conn: psycopg.Connection) -> None:
     """Through 5m it would lose the extreme of a 5m bar that was dropped for thinness."""
-    fill(any_conn, 60, missing=(1, 2, 3))
-    put(any_conn, [("EURUSD", T0 + 4 * MINUTE, 1.0)])
-    derive(any_conn, T0, T0 + HOUR)
+    fill(conn, 60, missing=(1, 2, 3))
+    put(conn, [("EURUSD", T0 + 4 * MINUTE, 1.0)])
+    derive(conn, T0, T0 + HOUR)
     for timeframe in ("5m", "1h"):
-        roll_up(any_conn, timeframe, T0, T0 + HOUR, NOW)
-    assert T0 not in buckets(any_conn, "5m")
-    assert buckets(any_conn, "1h")[T0]["high"] == max(dxy_minutes(any_conn).values()) > 109
+        roll_up(conn, timeframe, T0, T0 + HOUR, NOW)
+    assert T0 not in buckets(conn, "5m")
+    assert buckets(conn, "1h")[T0]["high"] == max(dxy_minutes(conn).values()) > 109
 
 
-def test_volume_and_vwap_of_foreign_minutes(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 5)
-    any_conn.execute(
+def test_volume_and_vwap_of_foreign_minutes(conn: psycopg.Connection) -> None:
+    fill(conn, 5)
+    conn.execute(
         "UPDATE data_bars SET vol = 10 * extract(minute FROM ts_utc), vwap = 100 + extract(minute FROM ts_utc),"
         " trade_count = 3 WHERE canonical_symbol = 'DXY'"
     )
-    roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)
-    bar = buckets(any_conn, "5m")[T0]
+    roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)
+    bar = buckets(conn, "5m")[T0]
     assert (bar["vol"], bar["trade_count"]) == (100, 15)
     assert bar["vwap"] == pytest.approx(sum((100 + m) * 10 * m for m in range(5)) / 100)
 
@@ -140,25 +140,25 @@ def test_the_calendar_in_the_database_is_the_one_of_python(conn: psycopg.Connect
             assert scalar(conn, "SELECT dxy.open_minutes(%s, %s)", start, end) == fx_week.open_minutes(start, end)
 
 
-def test_partial_until_the_end_plus_the_settle_delay(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 5)
+def test_partial_until_the_end_plus_the_settle_delay(conn: psycopg.Connection) -> None:
+    fill(conn, 5)
     end = T0 + 5 * MINUTE
     for now, partial in (
         (end - MINUTE, True),
         (end + timedelta(seconds=89), True),
         (end + timedelta(seconds=90), False),
     ):
-        roll_up(any_conn, "5m", T0, end, now)
-        assert buckets(any_conn, "5m")[T0]["is_partial"] is partial
-    assert roll_up(any_conn, "5m", T0, end, end + HOUR)["updated"] == 0
+        roll_up(conn, "5m", T0, end, now)
+        assert buckets(conn, "5m")[T0]["is_partial"] is partial
+    assert roll_up(conn, "5m", T0, end, end + HOUR)["updated"] == 0
 
 
-def test_an_unaligned_range_makes_whole_buckets(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 60)
-    roll_up(any_conn, "5m", T0 + 7 * MINUTE, T0 + 11 * MINUTE, NOW)
-    assert sorted(buckets(any_conn, "5m")) == [T0 + 5 * MINUTE, T0 + 10 * MINUTE]
-    roll_up(any_conn, "1h", T0 + 7 * MINUTE, T0 + 8 * MINUTE, NOW)
-    assert buckets(any_conn, "1h")[T0]["source_candles"] == 60
+def test_an_unaligned_range_makes_whole_buckets(conn: psycopg.Connection) -> None:
+    fill(conn, 60)
+    roll_up(conn, "5m", T0 + 7 * MINUTE, T0 + 11 * MINUTE, NOW)
+    assert sorted(buckets(conn, "5m")) == [T0 + 5 * MINUTE, T0 + 10 * MINUTE]
+    roll_up(conn, "1h", T0 + 7 * MINUTE, T0 + 8 * MINUTE, NOW)
+    assert buckets(conn, "1h")[T0]["source_candles"] == 60
 
 
 def test_a_re_run_writes_nothing(any_conn: psycopg.Connection) -> None:
@@ -174,18 +174,18 @@ def test_a_re_run_writes_nothing(any_conn: psycopg.Connection) -> None:
     assert written < 4096
 
 
-def test_a_corrected_minute_changes_exactly_one_5m_and_one_1h(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 240)
+def test_a_corrected_minute_changes_exactly_one_5m_and_one_1h(conn: psycopg.Connection) -> None:
+    fill(conn, 240)
     for timeframe in ("5m", "1h"):
-        roll_up(any_conn, timeframe, T0, T0 + 4 * HOUR, NOW + HOUR)
+        roll_up(conn, timeframe, T0, T0 + 4 * HOUR, NOW + HOUR)
     versions = "SELECT timeframe, ts_utc, xmin::text FROM derived_data_bars ORDER BY 1, 2"
-    before = any_conn.execute(versions).fetchall()
+    before = conn.execute(versions).fetchall()
     at = T0 + 97 * MINUTE
-    put(any_conn, [("EURUSD", at, 1.2)])
-    derive(any_conn, T0, T0 + 4 * HOUR)
+    put(conn, [("EURUSD", at, 1.2)])
+    derive(conn, T0, T0 + 4 * HOUR)
     for timeframe in ("5m", "1h"):
-        assert roll_up(any_conn, timeframe, T0, T0 + 4 * HOUR, NOW + HOUR)["updated"] == 1
-    changed = {row[:2] for row in set(any_conn.execute(versions).fetchall()) - set(before)}
+        assert roll_up(conn, timeframe, T0, T0 + 4 * HOUR, NOW + HOUR)["updated"] == 1
+    changed = {row[:2] for row in set(conn.execute(versions).fetchall()) - set(before)}
     assert changed == {("5m", T0 + 95 * MINUTE), ("1h", T0 + HOUR)}
 
 
@@ -214,15 +214,15 @@ FOREIGN_DEAD = """
     VALUES ('DXY', '5m', %s, 1, 1, 1, 1, 'agg', now() - make_interval(days => %s), '{"by": "the desk"}')"""
 
 
-def test_the_desks_dead_rows_stay_dead(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 5)
+def test_the_desks_dead_rows_stay_dead(conn: psycopg.Connection) -> None:
+    fill(conn, 5)
     for days in (3, 1):
-        any_conn.execute(FOREIGN_DEAD, (T0, days))
+        conn.execute(FOREIGN_DEAD, (T0, days))
     dead = "SELECT array_agg(d::text ORDER BY id) FROM derived_data_bars AS d WHERE raw ? 'by'"
-    before = scalar(any_conn, dead)
-    envelope = roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)
+    before = scalar(conn, dead)
+    envelope = roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)
     assert (envelope["inserted"], envelope["revived"]) == (1, 0)
-    assert scalar(any_conn, dead) == before
+    assert scalar(conn, dead) == before
 
 
 def test_a_full_unique_index_leaves_room_for_one_row_a_key(any_conn: psycopg.Connection) -> None:
@@ -238,9 +238,9 @@ def test_a_full_unique_index_leaves_room_for_one_row_a_key(any_conn: psycopg.Con
     assert roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 0
 
 
-def test_rollups_of_other_symbols_and_timeframes_stay(any_conn: psycopg.Connection) -> None:
-    fill(any_conn, 60)
-    any_conn.execute(
+def test_rollups_of_other_symbols_and_timeframes_stay(conn: psycopg.Connection) -> None:
+    fill(conn, 60)
+    conn.execute(
         "INSERT INTO derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close)"
         " SELECT s, t, %s, 7, 7, 7, 7 FROM unnest('{XAUUSD,EURUSD}'::text[]) AS s, unnest('{5m,1h}'::text[]) AS t"
         " UNION ALL SELECT 'DXY', '4h', %s, 7, 7, 7, 7",
@@ -250,23 +250,23 @@ def test_rollups_of_other_symbols_and_timeframes_stay(any_conn: psycopg.Connecti
         "SELECT array_agg(d::text || d.xmin || d.ctid ORDER BY d.id) FROM derived_data_bars AS d"
         " WHERE NOT (canonical_symbol = 'DXY' AND timeframe IN ('5m', '1h'))"
     )
-    before = scalar(any_conn, others)
+    before = scalar(conn, others)
     assert len(before) == 5
     for timeframe in ("5m", "1h"):
-        roll_up(any_conn, timeframe, T0, T0 + HOUR, NOW)
-    assert scalar(any_conn, others) == before
+        roll_up(conn, timeframe, T0, T0 + HOUR, NOW)
+    assert scalar(conn, others) == before
 
 
-def test_only_data_bars_is_read(any_conn: psycopg.Connection) -> None:
+def test_only_data_bars_is_read(conn: psycopg.Connection) -> None:
     """Active DXY 1m rows in derived_data_bars (legacy) must not be added: that was the double counting."""
-    fill(any_conn, 5)
-    any_conn.execute(
+    fill(conn, 5)
+    conn.execute(
         "INSERT INTO derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
         " SELECT 'DXY', '1m', ts_utc, 150, 150, 150, 150, 'dxy' FROM data_bars WHERE canonical_symbol = 'DXY'"
     )
-    roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)
-    bar = buckets(any_conn, "5m")[T0]
-    assert (bar["source_candles"], bar["high"]) == (5, max(dxy_minutes(any_conn).values()))
+    roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)
+    bar = buckets(conn, "5m")[T0]
+    assert (bar["source_candles"], bar["high"]) == (5, max(dxy_minutes(conn).values()))
 
 
 def test_double_counting_is_an_error(any_conn: psycopg.Connection) -> None:
@@ -317,14 +317,14 @@ def test_bad_arguments_get_the_envelope(
     assert buckets(conn, "5m") == {}
 
 
-def test_the_desks_touch_trigger_does_not_disturb(any_conn: psycopg.Connection) -> None:
-    any_conn.execute(
+def test_the_desks_touch_trigger_does_not_disturb(conn: psycopg.Connection) -> None:
+    conn.execute(
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.updated_at = now(); RETURN new; END';"
         "CREATE TRIGGER touch BEFORE UPDATE ON derived_data_bars FOR EACH ROW EXECUTE FUNCTION touch()"
     )
-    fill(any_conn, 5)
-    roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)
-    put(any_conn, [("USDJPY", T0, RATES["USDJPY"] + 1)])
-    derive(any_conn, T0, T0 + HOUR)
-    assert roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 1
-    assert roll_up(any_conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 0
+    fill(conn, 5)
+    roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)
+    put(conn, [("USDJPY", T0, RATES["USDJPY"] + 1)])
+    derive(conn, T0, T0 + HOUR)
+    assert roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 1
+    assert roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 0

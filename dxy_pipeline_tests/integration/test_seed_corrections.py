@@ -93,15 +93,15 @@ def test_03_a_callers_temporary_table_does_not_capture_the_write(any_conn: psyco
     assert "search_path=pg_catalog, pg_temp" in config
 
 
-def test_04_float8_arithmetic_rounded_once(any_conn: psycopg.Connection) -> None:
+def test_04_float8_arithmetic_rounded_once(conn: psycopg.Connection) -> None:
     """The same to 8 decimals as the seed's exp and ln on NUMERIC, and the function's types say float8."""
     assert scalar(
-        any_conn, "SELECT pg_get_function_result(oid) FROM pg_proc WHERE proname = 'index_price'"
+        conn, "SELECT pg_get_function_result(oid) FROM pg_proc WHERE proname = 'index_price'"
     ) == "double precision"  # fmt: skip
-    put_six(any_conn, T0, 60, step=3.7e-5)
-    derive(any_conn, T0, T0 + HOUR)
+    put_six(conn, T0, 60, step=3.7e-5)
+    derive(conn, T0, T0 + HOUR)
     different = scalar(
-        any_conn,
+        conn,
         """SELECT count(*) FROM (
             SELECT ts_utc, (50.14348112
                 * exp(-0.576 * ln(max(close) FILTER (WHERE canonical_symbol = 'EURUSD')))
@@ -114,7 +114,7 @@ def test_04_float8_arithmetic_rounded_once(any_conn: psycopg.Connection) -> None
         JOIN data_bars AS d ON d.canonical_symbol = 'DXY' AND d.ts_utc = seed.ts_utc
         WHERE abs(d.close - seed.price) > 0.00000001""",
     )
-    assert (different, len(dxy_minutes(any_conn))) == (0, 60)
+    assert (different, len(dxy_minutes(conn))) == (0, 60)
 
 
 def test_05_a_re_run_writes_only_rows_that_differ(any_conn: psycopg.Connection) -> None:
@@ -315,39 +315,39 @@ def test_17_the_old_raw_is_kept_under_legacy(stages: Stage) -> None:
         assert (wrong, scalar(db.conn, MIGRATED) > 100) == (0, True)
 
 
-def test_18_high_and_low_are_the_close(any_conn: psycopg.Connection) -> None:
+def test_18_high_and_low_are_the_close(conn: psycopg.Connection) -> None:
     """Combining component highs would give an index high below the index low: 104.127 against 104.167."""
     highs = dict(zip(SYMBOLS, (1.0855, 151.30, 1.2655, 1.3605, 10.555, 0.9045), strict=True))
     lows = dict(zip(SYMBOLS, (1.0845, 151.20, 1.2645, 1.3595, 10.545, 0.9035), strict=True))
     assert index_price(highs) < index_price(lows)
-    put_six(any_conn, T0)
+    put_six(conn, T0)
     for symbol in SYMBOLS:
-        any_conn.execute("UPDATE data_bars SET high = %s, low = %s WHERE canonical_symbol = %s",
+        conn.execute("UPDATE data_bars SET high = %s, low = %s WHERE canonical_symbol = %s",
                          (highs[symbol], lows[symbol], symbol))  # fmt: skip
-    derive(any_conn, T0, T0 + MINUTE)
-    row = any_conn.execute("SELECT open, high, low, close FROM data_bars WHERE canonical_symbol = 'DXY'").fetchone()
+    derive(conn, T0, T0 + MINUTE)
+    row = conn.execute("SELECT open, high, low, close FROM data_bars WHERE canonical_symbol = 'DXY'").fetchone()
     assert row is not None
     assert len(set(row)) == 1
     text = files("dxy_pipeline.sql").joinpath("functions/calc_dxy_range_1m.sql").read_text(encoding="utf-8")
     assert "open = high = low = close" in text
 
 
-def test_19_the_rollups_are_assets_of_this_project(any_conn: psycopg.Connection) -> None:
+def test_19_the_rollups_are_assets_of_this_project(conn: psycopg.Connection) -> None:
     from dxy_pipeline.definitions import defs
 
     keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
     assert {"fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"} <= keys
     assert dg.AssetKey("dxy_1m") in defs.resolve_asset_graph().get(dg.AssetKey("dxy_5m")).parent_keys
-    put_six(any_conn, T0, 60)
-    derive(any_conn, T0, T0 + HOUR)
+    put_six(conn, T0, 60)
+    derive(conn, T0, T0 + HOUR)
     for timeframe, rows in (("5m", 12), ("1h", 1)):
-        assert roll_up(any_conn, timeframe, T0, T0 + HOUR, NOW)["inserted"] == rows
+        assert roll_up(conn, timeframe, T0, T0 + HOUR, NOW)["inserted"] == rows
 
 
-def test_the_worked_example_of_the_design_note(any_conn: psycopg.Connection) -> None:
+def test_the_worked_example_of_the_design_note(conn: psycopg.Connection) -> None:
     """It says 103.45; the formula gives 101.07235338."""
     rates = dict(zip(SYMBOLS, (1.05, 108.50, 1.25, 1.30, 10.15, 0.92), strict=True))
-    put(any_conn, [(symbol, T0, rate) for symbol, rate in rates.items()])
-    derive(any_conn, T0, T0 + MINUTE)
-    assert dxy_minutes(any_conn) == {T0: 101.07235338}
+    put(conn, [(symbol, T0, rate) for symbol, rate in rates.items()])
+    derive(conn, T0, T0 + MINUTE)
+    assert dxy_minutes(conn) == {T0: 101.07235338}
     assert rates != RATES

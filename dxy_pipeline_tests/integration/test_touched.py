@@ -54,17 +54,17 @@ def test_corrections_deletions_and_moves_are_logged(any_conn: psycopg.Connection
     assert logged(any_conn) == [("1m", T0, T0 + HOUR, 2)]
 
 
-def test_what_changes_nothing_logs_nothing(any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 5)
-    derive(any_conn, T0, T0 + HOUR)
-    logged(any_conn)
-    put_six(any_conn, T0, 5)  # the same values again
-    any_conn.execute("UPDATE data_bars SET ingested_at = now()")
-    put(any_conn, [("XAUUSD", T0, 2300.0)])
-    any_conn.execute(
+def test_what_changes_nothing_logs_nothing(conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 5)
+    derive(conn, T0, T0 + HOUR)
+    logged(conn)
+    put_six(conn, T0, 5)  # the same values again
+    conn.execute("UPDATE data_bars SET ingested_at = now()")
+    put(conn, [("XAUUSD", T0, 2300.0)])
+    conn.execute(
         "INSERT INTO data_bars (canonical_symbol, timeframe, ts_utc, source) VALUES ('EURUSD', '5m', now(), 'ingest')"
     )
-    assert logged(any_conn) == []
+    assert logged(conn) == []
 
 
 @pytest.mark.parametrize("column", ["vwap", "trade_count", "vol"])
@@ -77,13 +77,13 @@ def test_a_dxy_minute_touches_its_rollups_by_any_column_they_use(conn: psycopg.C
 
 
 @pytest.mark.parametrize("ts", ["infinity", "-infinity", "1969-12-31T23:59Z", "2100-01-01T00:00Z", "0044-03-15Z BC"])
-def test_a_time_of_no_calendar_is_stored_and_not_logged(any_conn: psycopg.Connection, ts: str) -> None:
+def test_a_time_of_no_calendar_is_stored_and_not_logged(conn: psycopg.Connection, ts: str) -> None:
     """A desk's write must never fail through our trigger, and its log must stay readable."""
-    any_conn.execute("INSERT INTO data_bars (canonical_symbol, timeframe, ts_utc, close, source)"
+    conn.execute("INSERT INTO data_bars (canonical_symbol, timeframe, ts_utc, close, source)"
                      " VALUES ('EURUSD', '1m', %s, 1, 'ingest')", (ts,))  # fmt: skip
-    any_conn.execute("UPDATE data_bars SET close = 2")
-    any_conn.execute("TRUNCATE data_bars")
-    assert bar_store.touched_days(any_conn, LATER) == []
+    conn.execute("UPDATE data_bars SET close = 2")
+    conn.execute("TRUNCATE data_bars")
+    assert bar_store.touched_days(conn, LATER) == []
 
 
 def test_truncate_is_seen(any_conn: psycopg.Connection) -> None:
@@ -178,32 +178,32 @@ def test_a_change_that_commits_after_the_run_stays_in_the_log(any_db: str, any_c
     assert len(set(dxy_minutes(any_conn).values())) == 3
 
 
-def test_a_change_that_commits_between_the_runs_two_statements(any_db: str, any_conn: psycopg.Connection) -> None:
+def test_a_change_that_commits_between_the_runs_two_statements(db: str, conn: psycopg.Connection) -> None:
     """Seen by the derivation, not by the forgetting: one run too many, never one too few."""
-    put_six(any_conn, T0, 5)
-    with psycopg.connect(any_db) as run, run.transaction():
+    put_six(conn, T0, 5)
+    with psycopg.connect(db) as run, run.transaction():
         values = {"target": "1m", "start": T0, "end": T0 + HOUR}
         run.execute("SELECT dxy.lock_days(%(start)s, %(end)s)", values)
         run.execute(bar_store.load("queries/consume_touched"), values)
-        put(any_conn, [("EURUSD", T0, 1.09)])
+        put(conn, [("EURUSD", T0, 1.09)])
         assert derive(run, T0, T0 + HOUR)["inserted"] == 5
-    assert [d.targets for d in bar_store.touched_days(any_conn, LATER)] == [["1h", "1m", "5m"]]
+    assert [d.targets for d in bar_store.touched_days(conn, LATER)] == [["1h", "1m", "5m"]]
 
 
 @pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel))
 def test_a_change_in_mid_run_is_not_lost_at_any_isolation(
-    any_db: str, any_conn: psycopg.Connection, isolation: psycopg.IsolationLevel
+    db: str, conn: psycopg.Connection, isolation: psycopg.IsolationLevel
 ) -> None:
-    put_six(any_conn, T0, 5)
-    with psycopg.connect(any_db) as run:
+    put_six(conn, T0, 5)
+    with psycopg.connect(db) as run:
         run.isolation_level = isolation
         run.execute("SELECT count(*) FROM data_bars")  # the snapshot of the stricter levels is taken here
-        put(any_conn, [("EURUSD", T0, 1.09)])
+        put(conn, [("EURUSD", T0, 1.09)])
         bar_store.derive(run, T0, T0 + HOUR)
         run.commit()
-    derive_until_dry(any_conn)
-    assert dxy_minutes(any_conn)[T0] == pytest.approx(103.87, abs=0.1)
-    assert dxy_minutes(any_conn)[T0] != dxy_minutes(any_conn)[T0 + MINUTE]
+    derive_until_dry(conn)
+    assert dxy_minutes(conn)[T0] == pytest.approx(103.87, abs=0.1)
+    assert dxy_minutes(conn)[T0] != dxy_minutes(conn)[T0 + MINUTE]
 
 
 def derive_until_dry(conn: psycopg.Connection) -> None:
@@ -213,19 +213,19 @@ def derive_until_dry(conn: psycopg.Connection) -> None:
     assert bar_store.touched_days(conn, LATER) == []
 
 
-def test_a_run_that_dies_half_way_leaves_the_log(any_db: str, any_conn: psycopg.Connection) -> None:
-    put_six(any_conn, T0, 5)
-    before = bar_store.touched_days(any_conn, LATER)
-    dying = psycopg.connect(any_db)
+def test_a_run_that_dies_half_way_leaves_the_log(db: str, conn: psycopg.Connection) -> None:
+    put_six(conn, T0, 5)
+    before = bar_store.touched_days(conn, LATER)
+    dying = psycopg.connect(db)
     with pytest.raises(psycopg.OperationalError), dying.transaction():  # noqa: PT012 - it dies at the commit
         dying.execute("SELECT dxy.lock_days(%s, %s)", (T0, T0 + HOUR))
         dying.execute(bar_store.load("queries/consume_touched"), {"target": "1m", "start": T0, "end": T0 + HOUR})
         assert derive(dying, T0, T0 + HOUR)["inserted"] == 5
-        any_conn.execute("SELECT pg_terminate_backend(%s)", (dying.info.backend_pid,))
-    assert dxy_minutes(any_conn) == {}
-    assert bar_store.touched_days(any_conn, LATER) == before
-    derive_until_dry(any_conn)
-    assert len(dxy_minutes(any_conn)) == 5
+        conn.execute("SELECT pg_terminate_backend(%s)", (dying.info.backend_pid,))
+    assert dxy_minutes(conn) == {}
+    assert bar_store.touched_days(conn, LATER) == before
+    derive_until_dry(conn)
+    assert len(dxy_minutes(conn)) == 5
 
 
 def test_writers_out_of_order_and_dying_runs_end_in_the_right_table(any_db: str, any_conn: psycopg.Connection) -> None:

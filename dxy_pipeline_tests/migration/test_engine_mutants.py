@@ -21,7 +21,8 @@ ONE = "2024-06-10 01:00:00+00"
 
 def mirrored(db: Staged) -> None:
     """Writes to either table arrive in the other: an update, a soft delete, an un-delete, a hard delete, an insert."""
-    new = f"(canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source) VALUES ('DXY', '1m', '{{}}', 1, 1, 1, 1, 0, {{}})"
+    new = "(canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source)"
+    new += " VALUES ('DXY', '1m', '{}', 1, 1, 1, 1, 0, {})"
     for statement in (
         f"UPDATE public.derived_data_bars SET close = 77 WHERE {KEY} = '{ONE}'",
         f"UPDATE public.derived_data_bars SET deleted_at = now() WHERE {KEY} = '2024-06-10 01:01+00'",
@@ -169,12 +170,17 @@ def code_fault(module: Any, name: str, value: Any) -> Patch:
     return lambda monkeypatch: monkeypatch.setattr(module, name, value)
 
 
+def replica_passes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggers are enabled, but not ALWAYS, and nobody looks."""
+    sql_fault("attach", "ENABLE ALWAYS TRIGGER dxy_mirror_update", "ENABLE TRIGGER dxy_mirror_update")(monkeypatch)
+    monkeypatch.setattr(objects, "TRIGGERS", frozenset())
+
+
 def skip_a_batch(ctx: Any, migration_id: int, days: Any, *, again: bool) -> list[Any]:
     return _pending(ctx, migration_id, days, again=again)[1:]
 
 
 _pending = backfill._pending
-_no_triggers = frozenset[str]()
 # name -> (the check that catches it, state before, fault)
 MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "a skipped batch": (complete, "dual_write", code_fault(backfill, "_pending", skip_a_batch)),
@@ -211,11 +217,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "triggers that replica mode passes by": (
         unaudited,
         "legacy+cut_over",
-        lambda monkeypatch: (
-            sql_fault("attach", "ENABLE ALWAYS TRIGGER dxy_mirror_update", "ENABLE TRIGGER dxy_mirror_update")(monkeypatch),
-            monkeypatch.setattr(objects, "TRIGGERS", frozenset()),
-        )
-        and None,
+        replica_passes_by,
     ),
     "no undo of native rows": (
         native_is_restored,
@@ -274,14 +276,19 @@ def test_each_fault_is_caught(stage: Stage, monkeypatch: pytest.MonkeyPatch, nam
         _sound.add((check, state))
     fault(monkeypatch)
     with stage.at("P", start) as db:
-        with pytest.raises((Exception, pytest.fail.Exception)) as caught:  # noqa: PT011
-            for place in ("prepared", "dual_write", "backfilled", "verified", "cut_over") if until else ():
-                enter(db.migration, place)
-                if place == until:
-                    break
-            check(db)
+        with pytest.raises((Exception, pytest.fail.Exception)) as caught:
+            on_the_mutant(db, check, until)
         broken = (TypeError, NameError, AttributeError, psycopg.errors.SyntaxErrorOrAccessRuleViolation)
         assert not isinstance(caught.value, broken), "the mutant itself is broken"
+
+
+def on_the_mutant(db: Staged, check: Callable[[Staged], None], until: str) -> None:
+    """Bring the database to the state with the fault in place, then check."""
+    for place in ("prepared", "dual_write", "backfilled", "verified", "cut_over") if until else ():
+        enter(db.migration, place)
+        if place == until:
+            break
+    check(db)
 
 
 def test_there_are_enough_of_them() -> None:

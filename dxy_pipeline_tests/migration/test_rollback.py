@@ -38,7 +38,7 @@ def test_nothing_but_added_columns_is_left(any_stage: Stage, shape: str, reached
         assert db.migration.status()["state"] == "rolled_back"
 
 
-@pytest.mark.parametrize("shape", ("S", "P"))
+@pytest.mark.parametrize("shape", ["S", "P"])
 def test_forward_again_any_number_of_times(stage: Stage, shape: str) -> None:
     with stage.at(shape, "legacy") as db:
         columns, before = desk_columns(db.conn), content(db.conn)
@@ -108,8 +108,8 @@ WRITES: dict[str, tuple[str, str, Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("shape", ("S", "Sfull", "P"))
-@pytest.mark.parametrize("when", ("dual_write", "verified", "cut_over", "retired"))
+@pytest.mark.parametrize("shape", ["S", "Sfull", "P"])
+@pytest.mark.parametrize("when", ["dual_write", "verified", "cut_over", "retired"])
 def test_writes_made_on_the_way_are_kept_and_nothing_else(stage: Stage, shape: str, when: str) -> None:
     with stage.at(shape, "legacy") as db:
         columns = desk_columns(db.conn)
@@ -186,7 +186,7 @@ def test_nothing_to_roll_back_is_said(stage: Stage) -> None:
         db.migration.rollback()
 
 
-@pytest.mark.parametrize("shape", ("P",))
+@pytest.mark.parametrize("shape", ["P"])
 def test_forward_is_refused_while_a_rollback_is_not_finished(stage: Stage, shape: str) -> None:
     from dxy_pipeline.migration import steps
 

@@ -57,7 +57,7 @@ def test_values_that_do_not_survive_the_types_are_counted_and_need_a_word(
         schema.upgrade(conn)
         migration = stage.migration(url)
         assert migration.plan()["values that do not survive the column types"] == 1
-        with pytest.raises(Exception, match="1 legacy rows do not survive.*--accept-rounding"):
+        with pytest.raises(Exception, match=r"1 legacy rows do not survive.*--accept-rounding"):
             migration.prepare()
         migration.prepare(accept_rounding=True, options={"health_minutes": 0})
         for place in PATH[2:6]:

@@ -53,15 +53,14 @@ def test_a_held_lease_is_named(stage: Stage) -> None:
 
 
 def test_a_zombie_with_an_old_token_is_refused_and_writes_nothing(stage: Stage) -> None:
-    with stage.at("P", "dual_write") as db:
-        with db.migration._running("backfill", "") as zombie:
-            db.conn.execute("UPDATE dxy.migration_lease SET expires_at = '-infinity'")  # it was suspended for an hour
-            other = stage.migration(db.url)
-            assert other.backfill(days=[date(2024, 6, 10)])["inserted"] == 172
-            before = fingerprint(db.conn)
-            with pytest.raises(UserError, match="another runner has taken the migration over"):
-                backfill.run(zombie)
-            assert fingerprint(db.conn) == before
+    with stage.at("P", "dual_write") as db, db.migration._running("backfill", "") as zombie:
+        db.conn.execute("UPDATE dxy.migration_lease SET expires_at = '-infinity'")  # it was suspended for an hour
+        other = stage.migration(db.url)
+        assert other.backfill(days=[date(2024, 6, 10)])["inserted"] == 172
+        before = fingerprint(db.conn)
+        with pytest.raises(UserError, match="another runner has taken the migration over"):
+            backfill.run(zombie)
+        assert fingerprint(db.conn) == before
 
 
 def test_pause_stops_within_one_batch_and_resume_goes_on(stage: Stage) -> None:

@@ -56,7 +56,7 @@ def evade(conn: psycopg.Connection, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("shape", ("P", "S"))
+@pytest.mark.parametrize("shape", ["P", "S"])
 def test_each_corruption_is_caught_with_its_key(stage: Stage, shape: str, name: str) -> None:
     statements, keys = CORRUPTIONS[name]
     if shape == "S" and ("float8" in name or "minus" in name or "provider_ticker" in statements[0]):
@@ -75,7 +75,7 @@ def test_each_corruption_is_caught_with_its_key(stage: Stage, shape: str, name: 
 def test_cutover_itself_catches_what_was_corrupted_after_the_verification(stage: Stage) -> None:
     with stage.at("P", "verified") as db:
         evade(db.conn, f"UPDATE public.data_bars SET close = 1 WHERE {KEY} = '{ONE}'")
-        with pytest.raises(UserError, match="1 minutes differ.*nothing was switched"):
+        with pytest.raises(UserError, match=r"1 minutes differ.*nothing was switched"):
             db.migration.cutover()
         assert db.migration.status()["readers use"] == "derived_data_bars"
 
