@@ -1,7 +1,7 @@
 """`make bench`: every bound on speed, memory and latency, measured and printed; exit code 1 when one is missed.
 
 `--quick` measures a month instead of a year in under a minute (ratios are a little worse there: fixed costs weigh
-more) and leaves latency out; `--only NAME` measures one part.
+more) and leaves migration and latency out; `--only NAME` measures one part.
 """
 
 import argparse
@@ -13,22 +13,23 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from dxy_pipeline_tests.benchmarks import by_pandas, dagster_cost, figures, growth, latency, rolling, writing
+from dxy_pipeline_tests.benchmarks import by_pandas, dagster_cost, figures, growth, latency, migration, rolling, writing
 from dxy_pipeline_tests.benchmarks.figures import Figure
 from dxy_pipeline_tests.benchmarks.market import FULL, QUICK, Market, Sizes, market, server
 
-PARTS = ("writing", "rolling", "pandas", "growth", "dagster", "latency")
+PARTS = ("writing", "rolling", "pandas", "growth", "dagster", "migration", "latency")
+LONG = {"migration", "latency"}  # not in the quick mode
 BOTH_SPANS = {"growth", "dagster"}
 
 
 def main() -> int:
     """Measure what is asked for, print and save it."""
     parser = argparse.ArgumentParser(prog="python -m dxy_pipeline_tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a month instead of a year, without latency")
+    parser.add_argument("--quick", action="store_true", help="a month instead of a year, without migration and latency")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; may be given more than once")
     asked = parser.parse_args()
     sizes = QUICK if asked.quick else FULL
-    parts = asked.only or [part for part in PARTS if not (asked.quick and part == "latency")]
+    parts = asked.only or [part for part in PARTS if not (asked.quick and part in LONG)]
     for name in [n for n in os.environ if n.startswith(("DXY_", "DAGSTER_", "PG", "DATABASE_URL", "DIRECT_URL"))]:
         del os.environ[name]  # no benchmark may reach a database of the user's
     console, began = Console(), time.monotonic()
@@ -64,6 +65,9 @@ def measure(parts: list[str], sizes: Sizes, console: Console) -> Iterator[Figure
                     yield from growth.measure(year, four, sizes)
                 if "dagster" in parts:
                     yield from dagster_cost.measure(running, year, four)
+            if "migration" in parts:
+                console.print(f"[dim]writing {migration.ROWS:,} legacy rows[/]")
+                yield from migration.measure(running)
     if "latency" in parts:
         yield from latency.measure()
 
