@@ -55,7 +55,7 @@ def test_materialize_one_partition(up: Up, browser: Browser) -> None:
         assert planned_rows(up, run["runId"]) == 0
     browser.go(f"/assets/dxy_1m?view=partitions&partition={key_of(ONE_DAY)}")
     browser.see("shape of the day")
-    assert browser.page.locator("img[src^='data:image/svg+xml']").first.is_visible()
+    browser.page.locator("img[src^='data:image/svg+xml']").first.wait_for(state="visible", timeout=30_000)
     browser.shoot("partition")
     shown = browser.page.get_by_text("dagster/row_count").locator("xpath=ancestor::tr").inner_text().split()
     assert int(shown[-1]) == stored(up, ONE_DAY, ONE_DAY) > 1200

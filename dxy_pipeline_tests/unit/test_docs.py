@@ -39,6 +39,7 @@ def test_every_command_in_the_guides_exists() -> None:
         for guide in GUIDES
         for words in re.findall(r"\bdxy ([a-z-]+(?: [a-z-]+)?)[^`]*`", guide.read_text(encoding="utf-8"))
     }
+    found -= {("minutes",)}  # `dxy minutes` is the name of an incident's cause in monitoring.md
     assert ("status",) in found or ("db", "plan") in found
     for words in sorted(found):
         command = [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", *words, "--help"]
