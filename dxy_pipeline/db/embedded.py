@@ -37,6 +37,7 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
     "max_connections": "100",
     "shared_buffers": "256MB",
+    "max_wal_size": "4GB",  # a backfill of years is not held up by checkpoints; PostgreSQL frees the space afterwards
     "timezone": "UTC",
     "log_timezone": "UTC",
     # One file for each hour of the day, truncated when its hour comes again: the log holds a day and no more.
