@@ -36,23 +36,35 @@ class MarketDatabase(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def connect(self, name: str, *, statement_timeout: float | None = None) -> Generator[Connection[Any]]:
-        """Open one autocommit connection named `dxy_pipeline:<name>`; a database's refusal becomes a UserError."""
+        """Open one autocommit connection named `dxy_pipeline:<name>` with the rights of dxy_writer.
+
+        A database's refusal becomes a UserError.
+        """
         with (
             session.user_errors(),
             session.connect(
-                self.url(), application_name=name, autocommit=True, statement_timeout=statement_timeout
+                self.url(),
+                application_name=name,
+                autocommit=True,
+                statement_timeout=statement_timeout,
+                role="dxy_writer",
             ) as conn,
         ):
             yield conn
 
     @contextmanager
     def read(self, name: str, *, statement_timeout: float = 10.0) -> Generator[Connection[Any]]:
-        """Open a read-only connection for checks: the replica (DXY_REPLICA_URL) when there is one."""
+        """Open a read-only connection with the rights of dxy_reader: to DXY_REPLICA_URL when there is one."""
         url = self.url_override or Settings.from_env().replica_url or self.url()
         with (
             session.user_errors(),
             session.connect(
-                url, application_name=name, autocommit=True, read_only=True, statement_timeout=statement_timeout
+                url,
+                application_name=name,
+                autocommit=True,
+                read_only=True,
+                statement_timeout=statement_timeout,
+                role="dxy_reader",
             ) as conn,
         ):
             yield conn

@@ -37,7 +37,10 @@ def backfill(
     now, chosen = SystemClock().now(), _assets(assets)
     first, last = period(start, end, now)
     url = market_url(Settings.from_env(), progress=note)
-    with session.user_errors(), session.connect(url, application_name="backfill", autocommit=True) as conn:
+    with (
+        session.user_errors(),
+        session.connect(url, application_name="backfill", autocommit=True, role="dxy_writer") as conn,
+    ):
         schema.require_head(conn)
         totals = _run(conn, first, last, now, chosen)
     if as_json:

@@ -182,7 +182,7 @@ def _run(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
     with (
         session.connect(
-            market_url(Settings.from_env(), progress=note), application_name="load", autocommit=True
+            market_url(Settings.from_env(), progress=note), application_name="load", autocommit=True, role="dxy_writer"
         ) as conn,
         Progress(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as progress,
     ):

@@ -19,7 +19,12 @@ def reading(name: str, *, statement_timeout: float | None = None) -> Generator[C
     with (
         session.user_errors(),
         session.connect(
-            url, application_name=name, autocommit=True, read_only=True, statement_timeout=statement_timeout
+            url,
+            application_name=name,
+            autocommit=True,
+            read_only=True,
+            statement_timeout=statement_timeout,
+            role="dxy_reader",
         ) as conn,
     ):
         schema.require_head(conn)

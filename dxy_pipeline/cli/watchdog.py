@@ -26,7 +26,7 @@ def watchdog(
 
     def connect() -> AbstractContextManager[psycopg.Connection]:
         url = settings.database_url or market_url(settings)
-        return session.connect(url, application_name="watchdog", autocommit=True)
+        return session.connect(url, application_name="watchdog", autocommit=True, role="dxy_writer")
 
     dog = Watchdog(connect, SystemClock(), settings.alert_urls)
     while True:

@@ -3,6 +3,10 @@
 Belongs here: what every session must have (a name, UTC, a load budget) and the words for a database's refusals.
 Does not belong here: SQL on our tables, schema, starting a server.
 
+A component names the role whose rights it needs (`dxy_reader`, `dxy_writer`), and its session works as that role
+wherever the login is a member of it: the embedded server's superuser, a desk's application user. Where the role is not
+there, or the schema not yet, the login's own rights are what there is.
+
 Directly connected, the settings travel in the start packet (`options`), so they hold from the first statement.
 Behind a transaction pooler a session-wide SET would leak into other clients' work, and a named prepared statement may
 meet another server process. There only application_name travels in the start packet, statements are not prepared, and
@@ -10,8 +14,8 @@ each transaction sets time zone and budget for itself alone.
 """
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Any, Self, cast
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, Self, cast
 
 import psycopg
 from psycopg import Connection, Cursor, conninfo
@@ -20,9 +24,11 @@ from psycopg_pool import ConnectionPool
 from dxy_pipeline.db.refusals import explain
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings, redact
+from dxy_pipeline.sql import load
 
 APPLICATION = "dxy_pipeline"
 CONNECT_TIMEOUT_S = 10
+Role = Literal["dxy_reader", "dxy_writer"]
 
 
 class _PoolerCursor(Cursor[Any]):
@@ -89,8 +95,9 @@ def connect(
     lock_timeout: float | None = None,
     idle_in_transaction_timeout: float | None = None,
     pooler: bool | None = None,
+    role: Role | None = None,
 ) -> Connection[Any]:
-    """Open one connection, time zone UTC, named `dxy_pipeline:<application_name>`.
+    """Open one connection, time zone UTC, named `dxy_pipeline:<application_name>`, with the rights of `role`.
 
     Timeouts are seconds (0 is none); what is not given comes from the settings. `pooler` None: judged by the settings.
     Raises UserError for a URL that cannot be read, psycopg.OperationalError when the server cannot be reached
@@ -104,6 +111,8 @@ def connect(
     else:
         conn = PoolerConnection.connect(**parameters, autocommit=autocommit)
     _prepare(read_only, local)(conn)
+    if role is not None:
+        _work_as(conn, role)
     return conn
 
 
@@ -210,4 +219,17 @@ def _prepare(read_only: bool, local: dict[str, str] | None) -> Callable[[Connect
     return prepare
 
 
-__all__ = ["APPLICATION", "connect", "pool", "read_url", "redact", "user_errors"]
+def _work_as(conn: Connection[Any], role: Role) -> None:
+    """Give up every right but those of `role`, where the login may and the schema was granted to it."""
+    with conn.transaction(force_rollback=True):
+        may = conn.execute(load("queries/may_work_as"), {"role": role}).fetchone()
+    if may != (True,):
+        return
+    if isinstance(conn, PoolerConnection):
+        conn.local_settings = {**conn.local_settings, "role": role}
+        return
+    with suppress(psycopg.errors.InsufficientPrivilege), conn.transaction():  # a membership without SET
+        conn.execute("SELECT set_config('role', %s, false)", (role,))
+
+
+__all__ = ["APPLICATION", "Role", "connect", "pool", "read_url", "redact", "user_errors"]

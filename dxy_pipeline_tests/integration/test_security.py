@@ -8,9 +8,12 @@ import pytest
 from psycopg import conninfo, sql
 
 from dxy_pipeline import bar_store
+from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.db import schema
+from dxy_pipeline.db.session import connect
+from dxy_pipeline.resources import MarketDatabase
 from dxy_pipeline.sources.protocol import Batch
 from dxy_pipeline_tests.bars import MINUTE, RATES, T0, derive, dxy_minutes, put_six, roll_up, scalar
 from dxy_pipeline_tests.conftest import NOW
@@ -260,4 +263,48 @@ def test_row_security_hides_nothing_from_our_roles(web_cluster: Cluster) -> None
         assert bar_store.derive(writer, at, at + HOUR).inserted == 5
     with psycopg.connect(conninfo.make_conninfo(url, user="anon"), autocommit=True) as web:
         assert denied(web, READS[:2]) == READS[:2]
+    with MarketDatabase(url_override=url).read("checks") as as_reader:
+        results = run_checks(as_reader, START + 660 * MINUTE)
+        assert [result.description for result in results if not result.evaluated] == []
+    with psycopg.connect(url, autocommit=True) as conn:  # a policy that hides rows: the look is refused, not empty
+        conn.execute("DROP POLICY dxy_reader_select ON derived_data_bars")
+        conn.execute("CREATE POLICY hours_only ON derived_data_bars FOR SELECT TO dxy_reader USING (timeframe = '1h')")
+    with MarketDatabase(url_override=url).read("checks") as as_reader:
+        blind = {r.key for r in run_checks(as_reader, START + 660 * MINUTE) if not r.evaluated}
+        assert "dxy_5m.price_band" in blind
     web_cluster.drop(url)
+
+
+WHO = "SELECT current_user::text, current_setting('application_name')"
+
+
+def test_each_component_gives_up_the_rights_it_does_not_need(any_db: str) -> None:
+    """The login is a superuser, as on the embedded server."""
+    market = MarketDatabase(url_override=any_db)
+    with market.connect("dxy_1m") as writer, market.read("monitoring") as reader:
+        assert writer.execute(WHO).fetchone() == ("dxy_writer", "dxy_pipeline:dxy_1m")
+        assert reader.execute(WHO).fetchone() == ("dxy_reader", "dxy_pipeline:monitoring")
+        assert denied(writer, OURS) == OURS
+        assert denied(reader, READS) == []
+
+
+def test_a_login_without_the_role_keeps_its_own_rights(as_role: Callable[[str], psycopg.Connection[Any]]) -> None:
+    login = as_role("dxy_reader")
+    url = conninfo.make_conninfo(login.info.dsn, host=login.info.host, user=login.info.user)
+    with connect(url, application_name="t", autocommit=True, role="dxy_writer") as conn:
+        assert scalar(conn, "SELECT current_user = session_user")
+        assert denied(conn, WRITES) == WRITES
+    with connect(url, application_name="t", autocommit=True, role="dxy_reader") as conn:
+        assert scalar(conn, "SELECT current_user::text") == "dxy_reader"
+
+
+def test_before_the_first_upgrade_there_is_no_role_to_work_as(any_empty_db: str) -> None:
+    with connect(any_empty_db, application_name="t", autocommit=True, role="dxy_reader") as conn:
+        assert scalar(conn, "SELECT current_user = session_user")
+
+
+def test_behind_a_pooler_the_role_holds_for_each_transaction(db: str) -> None:
+    with connect(db, application_name="t", autocommit=True, pooler=True, role="dxy_writer") as conn:
+        with conn.transaction():
+            assert scalar(conn, "SELECT current_user::text") == "dxy_writer"
+        assert scalar(conn, "SELECT current_user = session_user")  # nothing stays in the server's session
