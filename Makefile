@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 DXY := $(VENV)/bin/dxy
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo up demo-migration test test-deep bench soak lint audit format lock clean
+.PHONY: help install demo up demo-migration test test-deep bench soak lint audit format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,6 +20,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+install: $(STAMP) ## make .venv from requirements.lock, nothing else
 
 demo: $(STAMP) ## the whole pipeline on an embedded database, with real rates; exits 0 only if healthy
 	@$(DXY) demo

@@ -3,6 +3,8 @@
 import configparser
 import dataclasses
 import re
+import shlex
+import subprocess
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,39 @@ def test_a_unit_starts_a_program_that_exists_and_is_shut_in(path: Path) -> None:
     assert "MemoryMax" in service
 
 
+HOMES = [path for path in UNITS if path.name != "dxy-watchdog.service"]
+
+
+@pytest.mark.parametrize("path", HOMES, ids=lambda path: path.name)
+def test_the_first_start_makes_the_dagster_home(path: Path, tmp_path: Path) -> None:
+    """Without dagster.yaml there Dagster would keep its records in SQLite, forget the retention, and not say so."""
+    home = tmp_path / "state" / "dagster_home"
+    _, shell, script = shlex.split(unit(path)["Service"]["ExecStartPre"].replace("/opt/dxy_pipeline", str(CHECKOUT)))
+    prepare = ["/bin/sh", shell, script]
+    for _ in range(2):  # a start, and a start again
+        subprocess.run(prepare, env={"DAGSTER_HOME": str(home), "PATH": "/usr/bin:/bin"}, check=True)
+    found = yaml.safe_load((home / "dagster.yaml").read_text())
+    assert found["storage"]["custom"]["class"] == "PipelineStorage"
+    assert set(found["retention"]) == {"schedule", "sensor"}
+    assert found.get("run_launcher", {}).get("class") == ("CeleryRunLauncher" if "worker" in path.name else None)
+    (home / "dagster.yaml").write_text("mine: true\n")
+    subprocess.run(prepare, env={"DAGSTER_HOME": str(home), "PATH": "/usr/bin:/bin"}, check=True)
+    assert (home / "dagster.yaml").read_text() == "mine: true\n"
+
+
+def test_the_documented_install_names_files_and_targets_that_exist() -> None:
+    text = (CHECKOUT / "docs" / "operations.md").read_text()
+    commands = re.search(r"   ```bash\n(   useradd.*?)   ```", text, re.DOTALL)[1].splitlines()  # type: ignore[index]
+    assert len(commands) == 5
+    for source in re.findall(r"deploy/\S+", "\n".join(commands)):
+        assert list(CHECKOUT.glob(source)), source
+    dry = subprocess.run(["make", "-n", "-C", str(CHECKOUT), "install"], capture_output=True, text=True, check=False)
+    assert dry.returncode == 0, dry.stderr
+    service = unit(DEPLOY / "systemd" / "dxy-daemon.service")["Service"]
+    assert service["EnvironmentFile"] in commands[3]
+    assert f"--home-dir /var/lib/{service['StateDirectory']}" in commands[0]
+
+
 def test_no_webserver_listens_beyond_loopback() -> None:
     commands = [unit(path)["Service"]["ExecStart"] for path in UNITS]
     servers = [command for command in commands if "dagster-webserver" in command]
@@ -113,5 +148,10 @@ def test_the_kubernetes_page_speaks_of_things_that_exist() -> None:
     text = (DEPLOY / "kubernetes.md").read_text()
     assert set(re.findall(r"\b(?:DXY|MASSIVE|DATABASE)_[A-Z_]+", text)) <= documented_settings()
     values = yaml.safe_load(re.search(r"## values.yaml\n\n```yaml\n(.*?)```", text, re.DOTALL)[1])  # type: ignore[index]
+    # trap: SQLAlchemy 2.1 takes a plain postgresql:// for psycopg 3, and dagster-postgres' first NOTIFY fails
+    assert values["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
+    watchdog = yaml.safe_load(re.search(r"```yaml\n(apiVersion.*?)```", text, re.DOTALL)[1])  # type: ignore[index]
+    _, *command = watchdog["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
     arguments = values["dagster-user-deployments"]["deployments"][0]["dagsterApiGrpcArgs"]
     assert arguments == ["-m", "dxy_pipeline.definitions"]
