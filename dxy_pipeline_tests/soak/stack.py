@@ -101,7 +101,7 @@ class Stack:
         home = self.place / "home"
         home.mkdir(exist_ok=True)
         instance = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
-        instance["run_monitoring"] |= {"poll_interval_seconds": 3, "start_timeout_seconds": 45}
+        instance["run_monitoring"] |= {"poll_interval_seconds": 3, "start_timeout_seconds": 60}
         (home / "dagster.yaml").write_text(yaml.safe_dump(instance))
         (home / "workspace.yaml").write_text(
             "load_from:\n  - python_module: {module_name: dxy_pipeline_tests.soak.location, location_name: soak}\n"
