@@ -51,19 +51,19 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
         settle(stack, plan, profile, tell)
         if profile.calm:
             tell("waiting until incidents are resolved")
-            rows += judged(lambda: verdict.alerts(stack, receiver), 300)
+            rows += judged(lambda: verdict.alerts(stack, receiver))
         tell("waiting until every run has ended")
         Orders(rest=True).write(stack.orders)
-        rows += judged(lambda: verdict.runs(stack), 240)
+        rows += judged(lambda: verdict.runs(stack))
         tell(f"comparing; started again: {dict(stack.restarts)}")
         rows.append(Row("late edits by another writer", str(dict(desk.done)), "some of each kind", len(desk.done) == 3))
         with stack.connect() as conn:
             rows += [*verdict.bars(conn, truth, desk.book, plan.final_at), *verdict.records(conn)]
-        return [*rows, *verdict.memory(stack, profile.least_life), *judged(lambda: [verdict.user_interface(stack)], 60)]
+        return [*rows, *verdict.memory(stack, profile.least_life), *judged(lambda: [verdict.user_interface(stack)])]
 
 
-def judged(judge: Callable[[], list[Row]], limit: float) -> list[Row]:
-    """Judge until everything holds, and return the last word when it does not within `limit` seconds."""
+def judged(judge: Callable[[], list[Row]]) -> list[Row]:
+    """Judge until everything holds, and return the last word when that does not come."""
     rows: list[Row] = []
 
     def holds() -> bool:
@@ -71,7 +71,7 @@ def judged(judge: Callable[[], list[Row]], limit: float) -> list[Row]:
         return all(row.passed for row in rows)
 
     with suppress(AssertionError):
-        wait_for("it holds", holds, limit, 0.5)
+        wait_for("it holds", holds, every=0.5)
     return rows
 
 
