@@ -24,7 +24,7 @@ CAUSE = "dxy/late_data"
 # Where we fetch ourselves the minute's run derives what it fetched; where another worker writes, this sensor is what
 # turns its sixth bar into an index bar within seconds.
 SETTLE = timedelta(seconds=90)
-PATIENCE = timedelta(minutes=30)  # a run over a year of days; one killed with the daemon never ends by itself
+PATIENCE = timedelta(minutes=30)  # a run over a year of days; holds only where `orphans` cannot tell that a run is dead
 MOST_DAYS = 2000
 INTERVAL_S = 5
 ENDED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)

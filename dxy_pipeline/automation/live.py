@@ -1,8 +1,8 @@
 """The minute schedule: one in-process run for all four assets, each minute, from the last fetch up to now.
 
 Overlap-safe: while a run of the job waits or works, the tick is skipped; what that run does not see the next one does.
-A run that has been under way for long no longer holds the schedule up: killed with the daemon it would never end by
-itself, and a second run beside one that does work is harmless.
+A run whose process is gone (killed with the daemon) is ended by the tick that finds it; where that cannot be told, one
+that has been under way for long no longer holds the schedule up: a second run beside one that does work is harmless.
 Self-healing: the range starts where the last successful fetch ended, however long ago, at most a month a run.
 Calm: failing runs are tried again after 1, 2, 4, 8, then 15 minutes; a database that is down skips the tick.
 """
@@ -15,6 +15,7 @@ import dagster as dg
 
 from dxy_pipeline import live_state
 from dxy_pipeline.automation.jobs import LIVE_JOB, live_minute
+from dxy_pipeline.automation.orphans import end_orphans
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.partitions import day_of, key_of
 from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
@@ -57,6 +58,9 @@ def live_schedule(
 def under_way(instance: dg.DagsterInstance, job: str, patience: timedelta) -> bool:
     """Return whether a run of `job`, asked for no longer than `patience` ago, waits or works."""
     young = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=datetime.now(UTC) - patience)
+    if instance.get_runs_count(young) == 0:
+        return False
+    end_orphans(instance, job)
     return instance.get_runs_count(young) > 0
 
 

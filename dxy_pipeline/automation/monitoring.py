@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from dxy_pipeline.automation.orphans import end_orphans
 from dxy_pipeline.checks.config import CHECKS
 from dxy_pipeline.checks.dagster_checks import CHECKS_OP, evaluation
 from dxy_pipeline.checks.engine import CheckResult
@@ -52,6 +53,8 @@ def monitoring_sensor(
     context: dg.SensorEvaluationContext, market: MarketDatabase, clock: PipelineClock
 ) -> dg.SensorResult | dg.SkipReason:
     now = clock.now()
+    if orphans := end_orphans(context.instance):
+        context.log.warning("run(s) without a process ended: %s", ", ".join(orphans))
     if removed := release_for_ended_runs(context.instance):
         context.log.info("%s planned check row(s) of ended runs removed", removed)
     try:

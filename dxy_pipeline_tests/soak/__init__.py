@@ -1,6 +1,6 @@
 """The soak: real services on accelerated market time while everything is killed; then every bar is compared.
 
-`python -m dxy_pipeline_tests.soak [--short]`, called by `make soak`; the short profile is integration/test_soak_short.
+`python -m dxy_pipeline_tests.soak [--short]`, called by `make soak`; the short profile is integration/test_soak.
 
 - `plan`: the market span, the accelerated clock, what the feed is told to do
 - `feed`: the simulated feed with a feed's bad habits; `location`: the code location with that clock and feed

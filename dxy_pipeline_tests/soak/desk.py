@@ -6,22 +6,27 @@ committed) is done again: each is idempotent.
 
 import random
 import threading
+import time
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import cycle
 
 import psycopg
 
 from dxy_pipeline import bar_store
-from dxy_pipeline.core.bars import Bar
+from dxy_pipeline.core.bars import MINUTE, Bar
 from dxy_pipeline.core.fx_week import is_open
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.sources.protocol import Batch
-from dxy_pipeline_tests.soak.plan import START
+from dxy_pipeline_tests.soak.plan import END, START
 from dxy_pipeline_tests.soak.stack import Stack
 
 Key = tuple[str, datetime]
 QUIET = timedelta(hours=12)  # no tick asks again for what is this old
 EVERY_S = 0.7
+KINDS = ("late", "corrected", "deleted")
 
 
 class Desk(threading.Thread):
@@ -32,6 +37,9 @@ class Desk(threading.Thread):
         self.book: dict[Key, Bar | None] = {}
         self.done: Counter[str] = Counter()
         self._stack, self._truth = stack, truth
+        self._present = sorted(truth, key=lambda key: key[1])
+        minutes = (START + n * MINUTE for n in range((END - START) // MINUTE))
+        self._absent = [key for m in minutes if is_open(m) for s in SYMBOLS if (key := (s, m)) not in truth]
         self._random = random.Random(2024)
         self._over = threading.Event()
 
@@ -41,17 +49,15 @@ class Desk(threading.Thread):
         self.join(120)
 
     def run(self) -> None:
-        """Edit, and again until each edit is known to be stored."""
-        while not self._over.wait(EVERY_S):
-            edit = None
-            while edit is None or not self._stored(*edit):
-                if self._over.is_set() and edit is None:
-                    return
-                if edit is None and (edit := self._next()) is None:
-                    break
-                self._over.wait(0.5)
+        """Edit, one kind after the other, and again until each edit is known to be stored."""
+        for kind in cycle(KINDS):
+            if self._over.wait(EVERY_S):
+                return
+            edit = self._next(kind)
+            while edit is not None and not self._stored(*edit):
+                time.sleep(0.5)
 
-    def _next(self) -> tuple[str, Key, Bar | None] | None:
+    def _next(self, kind: str) -> tuple[str, Key, Bar | None] | None:
         try:
             with self._stack.connect() as conn:
                 row = conn.execute("SELECT p.fetched_until FROM dxy.feed_progress AS p").fetchone()
@@ -60,18 +66,29 @@ class Desk(threading.Thread):
         reach = (row[0] if row else START) - QUIET
         if reach <= START:
             return None
-        minute = START + timedelta(minutes=self._random.randrange((reach - START) // timedelta(minutes=1)))
-        key = (self._random.choice(SYMBOLS), minute)
-        if not is_open(minute) or key in self.book:
+        return {"late": self._late, "corrected": self._corrected, "deleted": self._deleted}[kind](reach)
+
+    def _late(self, reach: datetime) -> tuple[str, Key, Bar | None] | None:
+        """Return a bar for a minute that the feed never had one for."""
+        symbol, minute = self._any(self._absent, reach)
+        close = next((b.close for n in range(1, 30) if (b := self._truth.get((symbol, minute - n * MINUTE)))), None)
+        if close is None or (symbol, minute) in self.book:
             return None
-        bar = self._truth.get(key)
-        if bar is None:
-            close = next((b.close for n in range(1, 30) if (b := self._truth.get((key[0], minute - n * _M)))), None)
-            return None if close is None else ("late", key, Bar(*key, close, close, close, close, 1.0))
-        if self._random.random() < 0.5:
-            return "deleted", key, None
+        return "late", (symbol, minute), Bar(symbol, minute, close, close, close, close, 1.0)
+
+    def _corrected(self, reach: datetime) -> tuple[str, Key, Bar | None] | None:
+        key = self._any(self._present, reach)
+        bar = self._truth[key]
         close = round(bar.close * 1.0001, 8)  # as the column holds it
-        return "corrected", key, bar._replace(close=close, high=max(bar.high, close))
+        return None if key in self.book else ("corrected", key, bar._replace(close=close, high=max(bar.high, close)))
+
+    def _deleted(self, reach: datetime) -> tuple[str, Key, Bar | None] | None:
+        key = self._any(self._present, reach)
+        return None if key in self.book else ("deleted", key, None)
+
+    def _any(self, keys: Sequence[Key], reach: datetime) -> Key:
+        """Return one of `keys` (in order of time) before `reach`, the first when there is none."""
+        return keys[self._random.randrange(max(bisect_left(keys, reach, key=lambda key: key[1]), 1))]
 
     def _stored(self, kind: str, key: Key, bar: Bar | None) -> bool:
         self.book[key] = bar
@@ -88,6 +105,3 @@ class Desk(threading.Thread):
             return False
         self.done[kind] += 1
         return True
-
-
-_M = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from dxy_pipeline.definitions import build_defs
 from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
 from dxy_pipeline.sources.protocol import FxSource
 from dxy_pipeline_tests.soak.feed import UnsteadySource
-from dxy_pipeline_tests.soak.plan import AcceleratedClock, Plan
+from dxy_pipeline_tests.soak.plan import AcceleratedClock, Orders, Plan
 
 live.LONGEST_PAUSE = timedelta(seconds=5)
 late_data.SETTLE = timedelta(seconds=5)
@@ -44,6 +44,8 @@ def accelerated_minute(
     context: dg.SensorEvaluationContext, market: MarketDatabase, feed: FxFeed, clock: PipelineClock
 ) -> dg.RunRequest | dg.SkipReason:
     """What the minute schedule does, every other second."""
+    if Orders.read(Plan.from_env().orders).rest:
+        return dg.SkipReason("resting")
     return TICK(context, market, feed, clock)
 
 

@@ -3,23 +3,20 @@
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
-
-import psycopg
 
 from dxy_pipeline_tests.receiver import receiving
 from dxy_pipeline_tests.soak import verdict
 from dxy_pipeline_tests.soak.desk import Desk
 from dxy_pipeline_tests.soak.faults import EACH, TOGETHER, Fault, NotHere, live_runs, wait_for
-from dxy_pipeline_tests.soak.plan import END, Plan
-from dxy_pipeline_tests.soak.stack import Stack, graphql
+from dxy_pipeline_tests.soak.plan import END, START, Orders, Plan
+from dxy_pipeline_tests.soak.stack import Stack
 from dxy_pipeline_tests.soak.verdict import Row
 from dxy_pipeline_tests.ui.dagster_ui import free_port
 
-BOOT_S: Final = 10.0
 Progress = Callable[[str], None]
 
 
@@ -43,27 +40,43 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
     """Run one soak and return its verdict, line by line; what was started is ended and removed."""
     tell("starting PostgreSQL, both databases, the Dagster services")
     with receiving() as receiver, closing_stack() as stack:
-        plan = Plan(profile.seconds, time.time() + BOOT_S, stack.orders, profile.calm)
+        plan = Plan(stack.clock, stack.orders, profile.calm)
         truth = verdict.feed_truth()
         stack.start(plan, DXY_ALERT_URLS=receiver.url)
-        wait_for("the first live run succeeds", lambda: live_runs(stack) >= 1, 240, 0.3)
+        wait_for("the first live run succeeds", lambda: live_runs(stack) >= 1, every=0.3)
         desk = Desk(stack, truth)
         desk.start()
         rows = torment(stack, plan, profile, tell)
         desk.stop()
-        settle(stack, plan, tell)
+        settle(stack, plan, profile, tell)
+        if profile.calm:
+            tell("waiting until incidents are resolved")
+            rows += judged(lambda: verdict.alerts(stack, receiver))
+        tell("waiting until every run has ended")
+        Orders(rest=True).write(stack.orders)
+        rows += judged(lambda: verdict.runs(stack))
         tell(f"comparing; started again: {dict(stack.restarts)}")
         rows.append(Row("late edits by another writer", str(dict(desk.done)), "some of each kind", len(desk.done) == 3))
         with stack.connect() as conn:
             rows += [*verdict.bars(conn, truth, desk.book, plan.final_at), *verdict.records(conn)]
-            rows += verdict.alerts(conn, receiver) if profile.calm else []
-        rows += [*verdict.runs(stack), *verdict.memory(stack, profile.least_life)]
-        rows.append(Row("UI answers", "yes" if answers(stack) else "no", "yes", answers(stack)))
-        return rows
+        return [*rows, *verdict.memory(stack, profile.least_life), *judged(lambda: [verdict.user_interface(stack)])]
+
+
+def judged(judge: Callable[[], list[Row]]) -> list[Row]:
+    """Judge until everything holds, and return the last word when that does not come."""
+    rows: list[Row] = []
+
+    def holds() -> bool:
+        rows[:] = judge()
+        return all(row.passed for row in rows)
+
+    with suppress(AssertionError):
+        wait_for("it holds", holds, every=0.5)
+    return rows
 
 
 @contextmanager
-def closing_stack() -> Iterator[Stack]:
+def closing_stack() -> Generator[Stack]:
     """Create a stack; what was started is ended and removed."""
     stack = Stack.create(free_port())
     try:
@@ -73,21 +86,31 @@ def closing_stack() -> Iterator[Stack]:
 
 
 def torment(stack: Stack, plan: Plan, profile: Profile, tell: Progress) -> list[Row]:
-    """Strike with each round at least once; after each a live run must succeed again. One line for each fault."""
+    """Strike with each round while market time runs; after each a live run must succeed again. One line for each fault.
+
+    Endless: time runs through, and rounds go on until it is over. Else each round has its share of the span.
+    """
     rows: dict[str, Row] = {}
+    for number, faults in enumerate(rounds(plan, profile)):
+        legs = 1 if profile.endless else len(profile.rounds)
+        if number < legs:
+            plan.go_on(START + (number + 1) / legs * (END - START), profile.seconds / legs)
+        for row in strike(stack, faults, tell):
+            if row.what not in rows or rows[row.what].passed:  # an earlier failure of the same kind stays
+                rows[row.what] = row
+        time.sleep(profile.pause)
+    return list(rows.values())
+
+
+def rounds(plan: Plan, profile: Profile) -> Iterator[tuple[Fault, ...]]:
+    """Yield each round once, and of an endless profile in any order again until the span is over."""
+    yield from profile.rounds
     order = random.Random(7)
-    todo: Sequence[tuple[Fault, ...]] = profile.rounds
-    while True:
-        for faults in todo:
-            for row in strike(stack, faults, tell):
-                if row.what not in rows or rows[row.what].passed:  # an earlier failure of the same kind stays
-                    rows[row.what] = row
-            time.sleep(profile.pause)
-            if plan.over and todo is not profile.rounds:
-                return list(rows.values())
-        if not profile.endless or plan.over:
-            return list(rows.values())
-        todo = order.sample(profile.rounds, len(profile.rounds))
+    while profile.endless:
+        for faults in order.sample(profile.rounds, len(profile.rounds)):
+            if plan.over:
+                return
+            yield faults
 
 
 def strike(stack: Stack, faults: tuple[Fault, ...], tell: Progress) -> list[Row]:
@@ -103,7 +126,7 @@ def strike(stack: Stack, faults: tuple[Fault, ...], tell: Progress) -> list[Row]
         tell(f"{fault.name}: {rows[-1].found}")
     struck = time.time()
     try:
-        wait_for("a live run succeeds again", lambda: live_runs(stack, struck) >= 1, 240, 0.3)
+        wait_for("a live run succeeds again", lambda: live_runs(stack, struck) >= 1, every=0.3)
     except AssertionError as failure:
         tell(str(failure))
         return [dataclasses.replace(row, found=f"{row.found}; {failure}", passed=False) for row in rows]
@@ -112,46 +135,25 @@ def strike(stack: Stack, faults: tuple[Fault, ...], tell: Progress) -> list[Row]
     return [dataclasses.replace(row, found=f"{row.found}; back in {back:.0f} s") for row in rows]
 
 
-def settle(stack: Stack, plan: Plan, tell: Progress) -> None:
-    """Wait until market time stands still and nothing waits to be derived. What does not come shows in the verdict."""
+def settle(stack: Stack, plan: Plan, profile: Profile, tell: Progress) -> None:
+    """Wait until market time is over and nothing waits to be derived. What does not come shows in the verdict."""
     tell("waiting for the end of market time")
-    wait_for("market time is over", lambda: plan.over, plan.seconds + 60, 0.5)
+    wait_for("market time is over", lambda: plan.over, profile.seconds + 60, 0.5)
     over = time.time()
     tell("waiting until everything is derived")
     try:
-        wait_for("two live runs at the end of time", lambda: live_runs(stack, over) >= 2, 240, 0.5)
-        wait_for("everything touched is derived", lambda: settled(stack, plan), 240, 0.5)
-        if plan.calm:
-            tell("waiting until incidents are resolved")
-            wait_for("no incident is open", lambda: quiet(stack), 300, 1)
+        wait_for("two live runs at the end of time", lambda: live_runs(stack, over) >= 2, every=0.5)
+        wait_for("everything touched is derived", lambda: settled(stack, plan), every=0.5)
     except AssertionError as failure:
         tell(str(failure))
 
 
 def settled(stack: Stack, plan: Plan) -> bool:
-    """Return whether the feed is fetched to the end, no touched minute waits, and no check row is left planned."""
+    """Return whether the feed is fetched to the end and no touched minute waits."""
     with stack.connect() as conn:
         waiting = conn.execute(
             "SELECT (SELECT count(*) FROM dxy.touched_range WHERE last_ts < %s),"
             " (SELECT max(fetched_until) FROM dxy.feed_progress)",
             (END,),
         ).fetchone()
-    fetched = waiting is not None and waiting[0] == 0 and waiting[1] >= plan.final_at
-    return fetched and all(row.passed for row in verdict.runs(stack))
-
-
-def quiet(stack: Stack) -> bool:
-    """Return whether no incident is open and no message waits."""
-    with stack.connect() as conn:
-        row = conn.execute(
-            "SELECT (SELECT count(*) FROM dxy.incident WHERE resolved_at IS NULL AND state <> 'dismissed'),"
-            " (SELECT count(*) FROM dxy.alert_delivery WHERE delivered_at IS NULL)"
-        ).fetchone()
-    return row == (0, 0)
-
-
-def answers(stack: Stack) -> bool:
-    """Return whether the webserver answers a question."""
-    with suppress(OSError, psycopg.Error):
-        return graphql(stack, "{version}")["version"] != ""
-    return False
+    return waiting is not None and waiting[0] == 0 and waiting[1] >= plan.final_at

@@ -60,10 +60,7 @@ class Stack:
         place.chmod(0o755)  # as root the server runs as nobody
         disk = place / "disk"
         disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK},mode=755", "tmpfs", str(disk)]
-        mounted = (
-            subprocess.run(mount, check=False, capture_output=True).returncode == 0 if os.geteuid() == 0 else False
-        )
+        mounted = small_disk(disk)
         server = EmbeddedServer(disk, settings=SERVER)
         server.start()
         for name in (MARKET, STORAGE):
@@ -73,6 +70,11 @@ class Stack:
             bar_store.mark_created_by(conn, "test")
             live_state.note(conn, "simulated", START)
         return cls(place, server, mounted, port)
+
+    @property
+    def clock(self) -> str:
+        """Where market time is kept."""
+        return str(self.place / "clock.json")
 
     @property
     def orders(self) -> str:
@@ -99,7 +101,7 @@ class Stack:
         home = self.place / "home"
         home.mkdir(exist_ok=True)
         instance = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
-        instance["run_monitoring"] |= {"poll_interval_seconds": 3, "start_timeout_seconds": 45}
+        instance["run_monitoring"] |= {"poll_interval_seconds": 3, "start_timeout_seconds": 60}
         (home / "dagster.yaml").write_text(yaml.safe_dump(instance))
         (home / "workspace.yaml").write_text(
             "load_from:\n  - python_module: {module_name: dxy_pipeline_tests.soak.location, location_name: soak}\n"
@@ -196,19 +198,34 @@ class Stack:
         return worst
 
 
+def small_disk(place: Path) -> bool:
+    """Mount a small file system there; returns whether this user on this machine may."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK},mode=755", "tmpfs", str(place)]
+    return os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+
+
 def end_orphans(group: int) -> None:
     """End what a killed service left of its process group: systemd would end the whole unit."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
 
-def run_workers(stack: Stack) -> list[psutil.Process]:
-    """Return the processes that execute runs now: children of the daemon's code server."""
+def code_servers(stack: Stack) -> list[psutil.Process]:
+    """Return the daemon's code servers; of a process that ends meanwhile nothing is said."""
     found = []
     for process in stack.family("daemon"):
         with contextlib.suppress(psutil.Error):
             if "grpc" in process.cmdline():
-                found += [child for child in process.children() if "resource_tracker" not in " ".join(child.cmdline())]
+                found.append(process)
+    return found
+
+
+def run_workers(stack: Stack) -> list[psutil.Process]:
+    """Return the processes that execute runs now: children of the daemon's code server."""
+    found = []
+    for server in code_servers(stack):
+        with contextlib.suppress(psutil.Error):
+            found += [child for child in server.children() if "resource_tracker" not in " ".join(child.cmdline())]
     return found
 
 

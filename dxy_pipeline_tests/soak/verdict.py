@@ -6,6 +6,7 @@ contract's rules, without a line of the SQL under test.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -21,14 +22,25 @@ from dxy_pipeline.core.index import SYMBOLS, index_price
 from dxy_pipeline.sources.simulated import SimulatedSource
 from dxy_pipeline_tests.receiver import Receiver
 from dxy_pipeline_tests.soak.plan import END, MARKET_DAYS, START
-from dxy_pipeline_tests.soak.stack import Stack
+from dxy_pipeline_tests.soak.stack import Stack, graphql
 
 Key = tuple[str, datetime]
 Book = Mapping[Key, Bar | None]
 # What time going by faster than any pipeline looks like, and what was done to it; nothing of wrong stored values.
 EXPECTED_CAUSES = {"scheduler", "source", "feed", "derivation", "late data", "monitoring"}
+OUTAGE = "source"
 EXPECTED_REFUSALS = {RejectReason.FUTURE.value, RejectReason.DUPLICATE_KEY.value}
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 HALF_A_DECIMAL = 1.01e-8
+
+# A first guess that was put right leaves the old bar as a revision, and what replaced it is what is stored.
+REVISIONS = """
+    SELECT count(*), count(*) FILTER (WHERE r.new IS NOT NULL AND (r.new ->> 'close')::numeric IS DISTINCT FROM d.close)
+    FROM (SELECT DISTINCT ON (v.ts_utc) v.ts_utc, v.new FROM dxy.bar_revision AS v
+          WHERE v.timeframe = '1m' AND v.ts_utc >= %(start)s AND v.ts_utc < %(end)s ORDER BY v.ts_utc, v.id DESC) AS r
+    LEFT JOIN public.data_bars AS d
+        ON d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = r.ts_utc
+"""
 
 
 @dataclass(frozen=True)
@@ -108,53 +120,56 @@ def records(conn: psycopg.Connection) -> list[Row]:
     """Judge what stands beside the bars: refusals, the log of touched minutes, the checks over the whole span."""
     reasons = Counter(dict(conn.execute("SELECT reason, count(*) FROM dxy.rejected_bar GROUP BY 1").fetchall()))
     waiting = conn.execute("SELECT count(*) FROM dxy.touched_range WHERE last_ts < %s", (END,)).fetchone()
+    revised, astray = conn.execute(REVISIONS, {"start": START, "end": END}).fetchone() or (0, 0)
     results = engine.run_checks(conn, END, rhythm="daily")
     failed = [f"{r.key}: {r.description}" for r in results if not r.passed]
     said = f"{len(results)} checks, {len(failed)} failed {'; '.join(failed)}"
     return [
         Row("refused rows", ", ".join(f"{n} {r}" for r, n in reasons.items()), "duplicates and bars of the future",
             set(reasons) == EXPECTED_REFUSALS),
+        Row("revised DXY minutes", f"{revised}, {astray} with another bar than the newest revision", "some, each as stored",
+            revised > 0 and astray == 0),
         Row("touched minutes that wait", str(waiting and waiting[0]), "0", waiting == (0,)),
         Row("checks over the whole span", said, "none fails", bool(results) and not failed),
     ]  # fmt: skip
 
 
 def runs(stack: Stack) -> list[Row]:
-    """Judge Dagster's runs: none stuck, no planned check row left behind by a run that ended."""
+    """Judge Dagster's runs: none that does not end, no planned check row left behind by a run that ended."""
     with stack.connect("dagster") as conn:
         states = Counter(dict(conn.execute("SELECT status, count(*) FROM runs GROUP BY 1").fetchall()))
-        stuck = conn.execute(
-            "SELECT count(*) FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
-            " AND create_timestamp < (now() - interval '60 s') AT TIME ZONE 'UTC'"
-        ).fetchone()
         planned = conn.execute(
             "SELECT count(*) FROM asset_check_executions AS c JOIN runs AS r USING (run_id)"
             " WHERE c.execution_status = 'PLANNED' AND r.status IN ('SUCCESS', 'FAILURE', 'CANCELED')"
         ).fetchone()
+    stuck = sum(count for state, count in states.items() if state not in ENDED)
     shown = ", ".join(f"{count} {state.lower()}" for state, count in states.most_common())
     return [
-        Row("stuck runs", f"{stuck and stuck[0]} of {shown}", "0", stuck == (0,)),
+        Row("stuck runs", f"{stuck} of {shown}", "0", bool(states) and stuck == 0),
         Row("check rows left planned", str(planned and planned[0]), "0", planned == (0,)),
     ]
 
 
-def alerts(conn: psycopg.Connection, receiver: Receiver) -> list[Row]:
+def alerts(stack: Stack, receiver: Receiver) -> list[Row]:
     """Judge the incidents: only causes of what was done, each told when it fired and when it was over, none open."""
-    incidents = conn.execute("SELECT cause, state, fired_at IS NOT NULL FROM dxy.incident").fetchall()
+    told_by = "SELECT event, count(*), count(delivered_at) FROM dxy.alert_delivery GROUP BY 1"
+    with stack.connect() as conn:
+        incidents = conn.execute("SELECT cause, state, fired_at IS NOT NULL FROM dxy.incident").fetchall()
+        told = {event: (queued, delivered) for event, queued, delivered in conn.execute(told_by).fetchall()}
     fired = Counter(cause for cause, _, was_told in incidents if was_told)
     strange = sorted(c for c in fired if c not in EXPECTED_CAUSES and not c.startswith("feed:"))
     open_now = sorted(cause for cause, state, _ in incidents if state in {"pending", "firing"})
-    sent = conn.execute("SELECT event, count(*), count(delivered_at) FROM dxy.alert_delivery GROUP BY 1").fetchall()
-    told = {event: (queued, delivered) for event, queued, delivered in sent}
     total = sum(fired.values())
     arrived = Counter(title.split()[1].rstrip(":") for title in receiver.titles)
-    complete = told == {"firing": (total, total), "resolved": (total, total)} and min(arrived.values()) >= total
+    complete = (
+        told == {"firing": (total, total), "resolved": (total, total)} and min(arrived.values(), default=0) >= total
+    )
     return [
         Row(
             "incidents",
             ", ".join(f"{n} {c}" for c, n in fired.items()),
-            "of what was done",
-            bool(fired) and not strange,
+            "the feed's outage, and nothing that was not done",
+            OUTAGE in fired and not strange,
         ),
         Row("incidents still open", ", ".join(open_now) or "none", "none", not open_now),
         Row("messages that arrived", str(dict(arrived)), "one firing, one resolved each", complete),
@@ -170,3 +185,11 @@ def memory(stack: Stack, least_life: float) -> list[Row]:
             Row(f"memory of {role}", f"{early:.0f} → {late:.0f} MiB", "flat, under 600 MiB", flat and late < 600)
         )
     return rows or [Row("memory", "no process lived long enough", "measured", False)]
+
+
+def user_interface(stack: Stack) -> Row:
+    """Judge the webserver: it answers a question."""
+    said = "no"
+    with suppress(OSError, KeyError):
+        said = graphql(stack, "{version}")["version"]
+    return Row("UI answers", said, "its version", said != "no")
