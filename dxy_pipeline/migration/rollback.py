@@ -79,7 +79,7 @@ def _reopen(ctx: Context) -> None:
 
 def _unretire(ctx: Context, totals: dict[str, int]) -> None:
     tagged = {row["day"] for row in ledger.rows(ctx.conn, "tagged_days")}
-    if not tagged:
+    if not (tagged or _reopened(ctx)):
         return
     days = sorted(tagged | {row["day"] for row in ledger.rows(ctx.conn, "bars_days")})
     for first in range(0, len(days), BATCH_DAYS):
@@ -97,7 +97,18 @@ def _unretire(ctx: Context, totals: dict[str, int]) -> None:
         ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days un-deleted")
 
 
-def _readers_back(ctx: Context) -> None:
+def _reopened(ctx: Context) -> bool:
+    """Whether this rollback came from retired: then days without a tag have writes that legacy lacks, too.
+
+    A run that was cut off after the last tagged day finds no tag any more, so the tags alone do not tell.
+    """
+    row = ctx.conn.execute(
+        "SELECT a.action FROM dxy.migration_audit AS a WHERE a.from_state <> a.to_state ORDER BY a.id DESC LIMIT 1"
+    ).fetchone()
+    return row == ("reopen",)
+
+
+def _readers_back(ctx: Context, counted: dict[str, int]) -> None:
     """Readers return to legacy under the gate; the mirror still works both ways."""
     ctx.conn.execute("SELECT pg_advisory_xact_lock(7411, -3)")
     now = ctx.control()
