@@ -30,7 +30,7 @@ from dxy_pipeline.sources.simulated import SimulatedSource
 DATABASE = "dxy_migration_demo"
 HISTORY = timedelta(days=14)
 WATCHED_MINUTES = 1440
-LOOK_EVERY = timedelta(minutes=10)  # the runbook says five; this is a demo
+LOOK_EVERY = timedelta(minutes=15)  # the runbook says five; a hole of more than fifteen would begin the window anew
 _TABLES = ("data_bars", "derived_data_bars")
 
 

@@ -44,6 +44,11 @@ _BY_CLASS: Final[tuple[tuple[type[psycopg.Error], str, str], ...]] = (
 
 # A refused connection has no error class of its own before the session exists: the text is all there is.
 _BY_TEXT: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "unsupported startup parameter",
+        "a transaction pooler answers there, and this needs a session of its own",
+        "set DIRECT_URL to the database's direct address",
+    ),
     (r"database .* does not exist", "no such database", "create it, or name an existing one in DATABASE_URL"),
     (r"role .* does not exist", "no such user", "check the user in DATABASE_URL"),
     ("password authentication failed", "wrong user or password", "check the user and the password in DATABASE_URL"),

@@ -47,9 +47,9 @@ class Context:
         """A named step was reached (see steps.py)."""
         steps.reached(step, self.conn)
 
-    def write(self, what: str, work: Callable[[], T]) -> T:
-        """Run `work` in one fenced transaction, with retries on busy locks."""
-        return self.lease.write(work, what=what, patience=self.patience)
+    def write(self, what: str, work: Callable[[], T], *, locks_tables: bool = False) -> T:
+        """Run `work` in one fenced transaction, with retries on busy locks (see Lease.write)."""
+        return self.lease.write(work, what=what, patience=self.patience, locks_tables=locks_tables)
 
     def move(self, action: str, before: Control, **more: Any) -> State:
         """Change the state, in the caller's transaction."""

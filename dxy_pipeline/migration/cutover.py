@@ -31,6 +31,7 @@ def run(ctx: Context) -> dict[str, Any]:
     verify.record(ctx, before, full, "cutover")
     before = ctx.control()
     ctx.at("cutover.verified")
+    counted = ledger.counts(ctx.conn)  # before the locks: it reads both tables whole
 
     def switch() -> dict[str, Any]:
         ctx.conn.execute("SELECT pg_advisory_xact_lock(7411, -3)")
@@ -43,12 +44,12 @@ def run(ctx: Context) -> dict[str, Any]:
                             hint="dxy migrate verify")  # fmt: skip
         objects.require_triggers(ctx.conn)
         ctx.move("cutover", before, sets={"read_from": "data_bars", "cut_over_at": ctx.clock.now()},
-                 details={"days looked at again": len(changed)})  # fmt: skip
+                 details={"days looked at again": len(changed)}, after=counted)  # fmt: skip
         registry.upsert(ctx.conn, inspect(ctx.conn), data_location=BARS)
         ctx.at("cutover.flipped!")
         return {"state": "cut_over", "rows": full.target_rows, "days looked at again": len(changed)}
 
-    result = ctx.write("cutover", switch)
+    result = ctx.write("cutover", switch, locks_tables=True)
     ctx.at("cutover.done")
     return result
 

@@ -30,6 +30,8 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
     if restoring:
         return _restore(ctx)
 
+    counted = ledger.counts(ctx.conn)  # before the locks: it reads both tables whole
+
     def attach() -> int:
         for table in ("migration_native", "migration_direct", "migration_dirty", "migration_undo"):
             ctx.conn.execute(trusted(f"DELETE FROM dxy.{table}"))  # noqa: S608 - one of four names
@@ -38,11 +40,11 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
         ledger.rows(ctx.conn, "native_record")
         row = ctx.conn.execute("SELECT count(*) FROM dxy.migration_native").fetchone()
         native = row[0] if row else 0
-        ctx.move("dual-write", before, details={"native_rows": native})
+        ctx.move("dual-write", before, details={"native_rows": native}, after=counted)
         ctx.at("dual-write.recorded!")
         return native
 
-    native = ctx.write("dual write", attach)
+    native = ctx.write("dual write", attach, locks_tables=True)
     ctx.at("dual-write.done")
     return {"state": "dual_write", "native rows": native, "triggers": len(objects.TRIGGERS)}
 
@@ -56,5 +58,5 @@ def _restore(ctx: Context) -> dict[str, Any]:
             ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
             ctx.audit("restore-triggers", {"missing": missing})
 
-        ctx.write("restore triggers", restore)
+        ctx.write("restore triggers", restore, locks_tables=True)
     return {"state": ctx.control().state.value, "restored": missing or "nothing was missing"}

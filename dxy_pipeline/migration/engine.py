@@ -171,8 +171,9 @@ class Migration:
 
     def watch(self) -> list[Result]:
         """Look at the health once and enter it in the ledger."""
-        with self._running("watch", "") as ctx:
-            return health.watch(ctx)
+        with self._connect() as conn:  # needs no lease: a watch must not die while a long phase runs
+            self._require(conn)
+            return health.watch(self._context(conn, lease.Lease(conn, 0), ""))
 
     def retire(self, *, reason: str = "") -> Result:
         """Soft-delete legacy rows and close legacy."""
@@ -204,9 +205,7 @@ class Migration:
     @contextmanager
     def _running(self, action: str, reason: str) -> Generator[Context, None, None]:
         with self._connect() as conn:
-            if not self._checked:  # once for each object: it reads Alembic's scripts
-                ledger.require(conn)
-                self._checked = True
+            self._require(conn)
             with lease.hold(conn) as held:
                 control = ledger.control(conn)
                 if control.direction == "rollback" and action != "rollback":
@@ -216,6 +215,11 @@ class Migration:
                 context = self._context(conn, held, reason)
                 context.counted = ledger.counts(conn)
                 yield context
+
+    def _require(self, conn: psycopg.Connection[Any]) -> None:
+        if not self._checked:  # once for each object: it reads Alembic's scripts
+            ledger.require(conn)
+            self._checked = True
 
     def _context(self, conn: psycopg.Connection[Any], held: lease.Lease, reason: str) -> Context:
         return Context(

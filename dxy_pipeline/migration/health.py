@@ -43,15 +43,13 @@ def watch(ctx: Context) -> list[dict[str, Any]]:
     control, now = ctx.control(), ctx.clock.now()
     found = check(ctx.conn, control, now)
 
-    def store() -> None:
-        for row in found:
-            ctx.conn.execute(
-                "INSERT INTO dxy.migration_health (migration_id, at, name, status, figure) VALUES (%s, %s, %s, %s, %s)"
-                " ON CONFLICT (migration_id, at, name) DO UPDATE SET status = excluded.status, figure = excluded.figure",
-                (control.migration_id, now, row["name"], row["status"], row["figure"]),
-            )
-
-    ctx.write("health", store)
+    columns = [[row[name] for row in found] for name in ("name", "status", "figure")]
+    ctx.conn.execute(
+        "INSERT INTO dxy.migration_health (migration_id, at, name, status, figure)"
+        " SELECT %s, %s, x.* FROM unnest(%s::text[], %s::text[], %s::text[]) AS x"
+        " ON CONFLICT (migration_id, at, name) DO UPDATE SET status = excluded.status, figure = excluded.figure",
+        (control.migration_id, now, *columns),
+    )
     return found
 
 

@@ -31,9 +31,10 @@ class Lease:
     conn: psycopg.Connection[Any]
     fence: int
 
-    def write(self, work: Callable[[], T], *, what: str, patience: float = 60.0) -> T:
+    def write(self, work: Callable[[], T], *, what: str, patience: float = 60.0, locks_tables: bool = False) -> T:
         """Run `work` in one transaction under the fence, again when a lock is busy, for `patience` seconds.
 
+        `locks_tables`: work locks the desk's tables or changes their DDL; no vacuum may stand in its way then.
         Raises UserError when the lease was taken over, or when a lock never came; nothing of `work` stands then.
         """
         deadline, pause = time.monotonic() + patience, 0.02
@@ -42,6 +43,8 @@ class Lease:
                 with self.conn.transaction():
                     self.conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
                     self.conn.execute("SELECT dxy.check_fence(%s)", (self.fence,))
+                    if locks_tables:
+                        _keep_vacuum_out(self.conn)
                     return work()
             except RETRIED as error:
                 if time.monotonic() > deadline:
@@ -60,6 +63,18 @@ class Lease:
         """Extend the lease. Raises UserError when it is not ours any more."""
         if not ledger.rows(self.conn, "renew_lease", fence=self.fence, seconds=SECONDS):
             raise UserError("another runner has taken the migration over", hint="see `dxy migrate status`")
+
+
+def _keep_vacuum_out(conn: psycopg.Connection[Any]) -> None:
+    """Wait until no vacuum works on the two tables, and let the next one wait; readers and writers pass by this lock.
+
+    Autovacuum gives way to whoever has waited for deadlock_timeout, which is longer than LOCK_TIMEOUT: after a backfill
+    of millions of rows, when it surely runs, a cutover would try in vain for minutes.
+    """
+    conn.execute("SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('deadlock_timeout')::interval)"
+                 " * 1000 + 1000)::integer::text, true)")  # fmt: skip
+    conn.execute("LOCK TABLE public.derived_data_bars, public.data_bars IN SHARE UPDATE EXCLUSIVE MODE")
+    conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
 
 
 @contextmanager

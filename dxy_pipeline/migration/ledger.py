@@ -82,13 +82,15 @@ def move(
     sets: dict[str, Any] | None = None,
     details: Row | None = None,
     counted: Row | None = None,
+    after: Row | None = None,
 ) -> State:
     """Go to the state that `action` leads to, and write the audit, in the caller's transaction.
 
+    `after`: the counts for the audit, when the caller took them before it locked the tables (counting reads them whole).
     Conditional on state, direction, verification and repairs being what `before` says: of two racing runners one wins.
     """
-    after = states.target(action, before.state)
-    values = {"state": after.value, "changed_at": who.at, **(sets or {})}
+    target = states.target(action, before.state)
+    values = {"state": target.value, "changed_at": who.at, **(sets or {})}
     assignments = ", ".join(f"{name} = %({name})s" for name in values)
     done = conn.execute(
         trusted(
@@ -107,8 +109,8 @@ def move(
     if done.rowcount != 1:
         raise UserError(f"{action}: another runner changed the migration meanwhile", hint="see `dxy migrate status`")
     migration_id = (sets or {}).get("migration_id", before.migration_id)
-    note(conn, who, action, before.state, after, migration_id, details=details, counted=counted)
-    return after
+    note(conn, who, action, before.state, target, migration_id, details=details, counted=counted, after=after)
+    return target
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,14 @@ def note(
     who: Actor,
     action: str,
     before: State,
-    after: State,
+    target: State,
     migration_id: int,
     *,
     details: Row | None = None,
     counted: Row | None = None,
+    after: Row | None = None,
 ) -> None:
-    """Append one line to the audit; `counted` are the counts before, those after are taken now."""
+    """Append one line to the audit; `counted` are the counts before, those `after` are taken now unless given."""
     rows(
         conn,
         "audit",
@@ -142,11 +145,11 @@ def note(
         code_version=who.code_version,
         action=action,
         from_state=before.value,
-        to_state=after.value,
+        to_state=target.value,
         reason=who.reason,
         details=json.dumps(details or {}, default=str),
         counts_before=json.dumps(counted or {}),
-        counts_after=json.dumps(counts(conn)),
+        counts_after=json.dumps(after or counts(conn)),
     )
 
 

@@ -21,6 +21,7 @@ KEEP: Final = "zzz_dxy_keep_updated_at"
 TRIGGERS: Final = frozenset({f"{t}.{n}" for t in DIRECTIONS for n in _NAMES} | {f"{DERIVED}.{KEEP}"})
 RETIRED_CHECK: Final = "dxy_1m_moved_to_data_bars"
 TAG_COLUMNS: Final = {"dxy_retired_by": "bigint", "dxy_retired_updated_at": "timestamptz"}
+TAG_INDEX: Final = "dxy_retired_rows"
 
 
 def common_types(db: Database) -> dict[str, str]:
@@ -102,6 +103,11 @@ def require_triggers(conn: psycopg.Connection[Any]) -> None:
             hint="run `dxy migrate dual-write --readers-moved` to restore it, then `dxy migrate verify --repair`"
             " and `dxy migrate verify`",
         )
+
+
+def drop_tag_index(conn: psycopg.Connection[Any]) -> None:
+    """Drop the index of the retired rows: no row carries a tag any more."""
+    conn.execute(trusted(f"DROP INDEX IF EXISTS public.{TAG_INDEX}"))
 
 
 def late_trigger(conn: psycopg.Connection[Any]) -> str | None:

@@ -17,12 +17,14 @@ from dxy_pipeline.migration import ledger, objects
 _RATES: Final = {"backfill": 60_000, "verify": 300_000, "backup": 150_000}
 _OWN_DDL: Final = (
     ("add dxy_retired_by, dxy_retired_updated_at to derived_data_bars", "ACCESS EXCLUSIVE for an instant (no rewrite)"),
+    ("index the rows that retire will tag in derived_data_bars (CONCURRENTLY; empty until then)",
+     "SHARE UPDATE EXCLUSIVE while it reads the table; reads and writes go on"),
     ("views, functions and undo table in schema dxy", "none on the desk's tables"),
     ("dual-write: triggers on both tables", "SHARE ROW EXCLUSIVE for an instant; readers are not held up"),
     ("retire: CHECK against live DXY 1m in derived_data_bars, NOT VALID", "ACCESS EXCLUSIVE for an instant"),
     ("retire: VALIDATE that CHECK", "SHARE UPDATE EXCLUSIVE while it reads; reads and writes go on"),
-    ("retire and rollback: drop the triggers", "ACCESS EXCLUSIVE for an instant"),
-)
+    ("retire and rollback: drop the triggers, rollback: the index too", "ACCESS EXCLUSIVE for an instant"),
+)  # fmt: skip
 
 
 def plan(conn: psycopg.Connection[Any], files: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def run(
     db = inspect(ctx.conn)
     widen.apply(ctx.conn, widen.steps(ctx.conn, db), ctx.note)
     _tag_columns(ctx)
+    _tag_index(ctx)
     ctx.at("prepare.widened")
     objects.deploy(ctx.conn, inspect(ctx.conn))
     ctx.at("prepare.objects")
@@ -141,4 +142,26 @@ def _tag_columns(ctx: Context) -> None:
     if missing:
         adds = ", ".join(f"ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in missing.items())
         ctx.note(f"add {', '.join(missing)} to {DERIVED}")
-        ctx.write("tag columns", lambda: ctx.conn.execute(trusted(f"ALTER TABLE public.{DERIVED} {adds}")))
+        statement = trusted(f"ALTER TABLE public.{DERIVED} {adds}")
+        ctx.write("tag columns", lambda: ctx.conn.execute(statement), locks_tables=True)
+
+
+def _tag_index(ctx: Context) -> None:
+    """Index the rows that the retirement will tag: empty until then.
+
+    The desk's key index covers live rows only. Without this one each direct write to data_bars, and each day of a
+    rollback, reads the whole of legacy for a tagged row (43 ms against 1 ms at 300,000 rows).
+    """
+    found = [i for i in inspect(ctx.conn).tables[DERIVED].indexes if i.name == objects.TAG_INDEX]
+    if found and found[0].valid:
+        return
+    step = widen.Step(
+        f"index {objects.TAG_INDEX} on {DERIVED}",
+        trusted(
+            f"CREATE INDEX CONCURRENTLY {objects.TAG_INDEX} ON public.{DERIVED} (ts_utc) WHERE dxy_retired_by IS NOT NULL"
+        ),
+        "SHARE UPDATE EXCLUSIVE while it reads the table",
+        concurrent=True,
+        undo=trusted(f"DROP INDEX CONCURRENTLY IF EXISTS public.{objects.TAG_INDEX}"),
+    )
+    widen.apply(ctx.conn, [step], ctx.note)

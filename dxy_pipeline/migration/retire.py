@@ -39,6 +39,7 @@ def run(ctx: Context) -> dict[str, Any]:
         _refuse_difference(verify.compare(ctx.conn))
         record_baseline(ctx, before.migration_id, "after", "dxy.bars_image")
     retired = _batches(ctx, before.migration_id)
+    counted = ledger.counts(ctx.conn)  # before the locks: it reads both tables whole
 
     def close() -> int:
         ctx.conn.execute("SELECT pg_advisory_xact_lock(7411, -3)")
@@ -54,15 +55,25 @@ def run(ctx: Context) -> dict[str, Any]:
             )
         )
         window_at = {"health_minutes": window.needed, "reached": window.reached}
-        ctx.move("retire", before, details={"retired": retired + rest, "health window": window_at})
+        ctx.move("retire", before, details={"retired": retired + rest, "health window": window_at},
+                 after=_less(counted, rest))  # fmt: skip
         ctx.at("retire.closing!")
         return rest
 
-    retired += ctx.write("retire", close)
+    retired += ctx.write("retire", close, locks_tables=True)
     ctx.at("retire.closed")
     _validate(ctx)
     ctx.at("retire.done")
     return {"state": "retired", "retired": retired}
+
+
+def _less(counted: dict[str, int], retired: int) -> dict[str, int]:
+    """The counts after so many more rows were retired."""
+    return {
+        **counted,
+        "legacy_active": counted["legacy_active"] - retired,
+        "legacy_deleted": counted["legacy_deleted"] + retired,
+    }
 
 
 def _batches(ctx: Context, migration_id: int) -> int:
@@ -98,6 +109,7 @@ def _validate(ctx: Context) -> None:
             lambda: ctx.conn.execute(
                 trusted(f"ALTER TABLE public.{DERIVED} VALIDATE CONSTRAINT {objects.RETIRED_CHECK}")
             ),
+            locks_tables=True,
         )
 
 

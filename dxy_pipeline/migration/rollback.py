@@ -6,6 +6,7 @@ back day by day; last the triggers go and the registry row returns. Cut off anyw
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -35,20 +36,26 @@ def run(ctx: Context) -> dict[str, Any]:
     ctx.at("rollback.begun")
     totals = {"un-deleted": 0, "pulled to legacy": 0, "removed from data_bars": 0, "restored in data_bars": 0}
     if ctx.control().state is State.RETIRED:
-        ctx.write("rollback", lambda: _reopen(ctx))
+        _locked(ctx, _reopen)
     if ctx.control().state is State.CUT_OVER:
         objects.deploy(ctx.conn, inspect(ctx.conn))
         _unretire(ctx, totals)
     ctx.at("rollback.unretired")
     if ctx.control().state in {State.CUT_OVER, State.VERIFIED}:
-        ctx.write("rollback", lambda: _readers_back(ctx))
+        _locked(ctx, _readers_back)
     if ctx.control().state is State.DUAL_WRITE:
-        ctx.write("rollback", lambda: _mute(ctx))
+        ctx.write("rollback", lambda: _mute(ctx), locks_tables=True)
         _undo(ctx, totals)
     ctx.at("rollback.undone")
-    ctx.write("rollback", lambda: _close(ctx))
+    _locked(ctx, _close)
     ctx.at("rollback.done")
     return {"state": "rolled_back", **totals, "not restored": NOT_RESTORED}
+
+
+def _locked(ctx: Context, work: Callable[[Context, dict[str, int]], None]) -> None:
+    """Run a step that holds others off. The rows are counted before it: that reads both tables whole."""
+    counted = ledger.counts(ctx.conn)
+    ctx.write("rollback", lambda: work(ctx, counted), locks_tables=True)
 
 
 def _abandon(ctx: Context) -> dict[str, Any]:
@@ -58,10 +65,11 @@ def _abandon(ctx: Context) -> dict[str, Any]:
         now = ctx.control()
         _restore_registry(ctx, now.migration_id)
         objects.withdraw(ctx.conn)
+        objects.drop_tag_index(ctx.conn)
         ctx.conn.execute("UPDATE dxy.migration_control SET preparing = false")
         ctx.audit("abandon")
 
-    ctx.write("rollback", work)
+    ctx.write("rollback", work, locks_tables=True)
     return {"state": ctx.control().state.value, "not restored": NOT_RESTORED}
 
 
@@ -69,17 +77,17 @@ def _begin(ctx: Context) -> None:
     ctx.conn.execute("UPDATE dxy.migration_control SET direction = 'rollback', paused = false, verified_by = NULL")
 
 
-def _reopen(ctx: Context) -> None:
+def _reopen(ctx: Context, counted: dict[str, int]) -> None:
     """Legacy opens for writers, and the mirror works both ways, in one transaction: no write falls between."""
     objects.attach(ctx.conn)
     ctx.conn.execute(trusted(f"ALTER TABLE public.{DERIVED} DROP CONSTRAINT IF EXISTS {objects.RETIRED_CHECK}"))
-    ctx.move("reopen", ctx.control())
+    ctx.move("reopen", ctx.control(), after=counted)
     ctx.at("rollback.reopened!")
 
 
 def _unretire(ctx: Context, totals: dict[str, int]) -> None:
     tagged = {row["day"] for row in ledger.rows(ctx.conn, "tagged_days")}
-    if not tagged:
+    if not (tagged or _reopened(ctx)):
         return
     days = sorted(tagged | {row["day"] for row in ledger.rows(ctx.conn, "bars_days")})
     for first in range(0, len(days), BATCH_DAYS):
@@ -97,11 +105,22 @@ def _unretire(ctx: Context, totals: dict[str, int]) -> None:
         ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days un-deleted")
 
 
-def _readers_back(ctx: Context) -> None:
+def _reopened(ctx: Context) -> bool:
+    """Whether this rollback came from retired: then days without a tag have writes that legacy lacks, too.
+
+    A run that was cut off after the last tagged day finds no tag any more, so the tags alone do not tell.
+    """
+    row = ctx.conn.execute(
+        "SELECT a.action FROM dxy.migration_audit AS a WHERE a.from_state <> a.to_state ORDER BY a.id DESC LIMIT 1"
+    ).fetchone()
+    return row == ("reopen",)
+
+
+def _readers_back(ctx: Context, counted: dict[str, int]) -> None:
     """Readers return to legacy under the gate; the mirror still works both ways."""
     ctx.conn.execute("SELECT pg_advisory_xact_lock(7411, -3)")
     now = ctx.control()
-    ctx.move("readers-back", now, sets={"read_from": "legacy", "verified_by": None})
+    ctx.move("readers-back", now, sets={"read_from": "legacy", "verified_by": None}, after=counted)
     _restore_registry(ctx, now.migration_id)
     ctx.at("rollback.readers!")
 
@@ -132,17 +151,18 @@ def _undo(ctx: Context, totals: dict[str, int]) -> None:
         ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days undone")
 
 
-def _close(ctx: Context) -> None:
+def _close(ctx: Context, counted: dict[str, int]) -> None:
     now = ctx.control()
-    objects.detach(ctx.conn)
     if ctx.conn.execute("SELECT 1 WHERE to_regclass('dxy.migration_undo') IS NOT NULL").fetchone():
         left = ctx.conn.execute("SELECT count(*) FROM dxy.migration_undo").fetchone()
         if left and left[0]:
             raise UserError(f"{left[0]} rows are not restored yet", hint="run `dxy migrate rollback` again")
     _restore_registry(ctx, now.migration_id)
     ctx.move("rollback", now, sets={"direction": "forward", "read_from": "legacy", "cut_over_at": None,
-                                    "repaired_after": False, "verified_by": None})  # fmt: skip
+                                    "repaired_after": False, "verified_by": None}, after=counted)  # fmt: skip
     objects.withdraw(ctx.conn)
+    objects.detach(ctx.conn)  # last: from here to the commit nobody reads
+    objects.drop_tag_index(ctx.conn)
     ctx.at("rollback.closing!")
 
 

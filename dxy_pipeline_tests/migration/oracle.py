@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from dxy_pipeline.migration import steps
 from dxy_pipeline.migration.engine import Migration
 
 KEY = "canonical_symbol = 'DXY' AND timeframe = '1m'"
@@ -40,6 +41,9 @@ UN_DELETE = (
     " AND deleted_at IS NOT NULL RETURNING close::float8"
 )
 HARD_DELETE = f"DELETE FROM public.data_bars WHERE {KEY} AND ts_utc = %(k)s RETURNING NULL::float8"
+HARD_DELETE_LEGACY = (
+    f"DELETE FROM public.derived_data_bars WHERE {KEY} AND deleted_at IS NULL AND ts_utc = %(k)s RETURNING NULL::float8"
+)
 TOUCH_FX = (
     "UPDATE public.data_bars SET close = 1 + mod(%(v)s::bigint, 1000000) / 10000000.0 WHERE canonical_symbol = 'EURUSD'"
     " AND timeframe = '1m' AND ts_utc = %(k)s"
@@ -47,13 +51,14 @@ TOUCH_FX = (
 OLD_FUNCTION = "SELECT public.calc_dxy_range_derived(%(k)s, %(k)s::timestamptz + interval '1 minute')"
 NEW_FUNCTION = "SELECT public.calc_dxy_range_1m(%(k)s, %(k)s::timestamptz + interval '1 minute') ->> 'success'"
 RETRIED = {"40P01", "40001"}
+DERIVED = 60  # from this minute on the two functions write
 # name -> (is a legacy writer, the share of each operation)
 WRITERS: dict[str, tuple[bool, list[str]]] = {
     "old function": (True, ["old"]),
     "new function": (False, ["new"]),
     "legacy upserts and soft deletes": (True, [UPSERT_LEGACY, UPSERT_LEGACY, SOFT_DELETE, UN_DELETE]),
     "data_bars upserts and hard deletes": (False, [UPSERT_BARS, UPSERT_BARS, HARD_DELETE]),
-    "legacy upserts again": (True, [UPSERT_LEGACY, SOFT_DELETE, UN_DELETE]),
+    "legacy upserts again": (True, [UPSERT_LEGACY, SOFT_DELETE, UN_DELETE, HARD_DELETE_LEGACY]),
 }
 EVERY_S = 0.15  # each of five writers; production writes one bar every three seconds at most: twenty times and more
 
@@ -62,6 +67,7 @@ EVERY_S = 0.15  # each of five writers; production writes one bar every three se
 class Write:
     """One acknowledged write: the value (None: deleted), when it began, when it was acknowledged."""
 
+    legacy: bool
     minute: int
     value: float | None
     began: float
@@ -104,7 +110,7 @@ def writer(url: str, name: str, start: datetime, flags: Any, queue: Any) -> None
             number += 1
             minute, operation = rng.randrange(40), rng.choice(operations)
             if operation in {"old", "new"}:
-                minute += 60  # minutes of their own: their value comes from the FX bars
+                minute += DERIVED  # minutes of their own: their value comes from the FX bars
             values = {"k": start + timedelta(minutes=minute), "v": float(seed * 1_000_000 + number)}
             baseline = not flags[3]
             for _attempt in range(20):
@@ -114,7 +120,7 @@ def writer(url: str, name: str, start: datetime, flags: Any, queue: Any) -> None
                     conn.commit()
                     acknowledged = time.monotonic()
                     times[baseline].append(acknowledged - began)
-                    writes += [Write(minute, value, began, acknowledged) for (value,) in got]
+                    writes += [Write(legacy, minute, value, began, acknowledged) for (value,) in got]
                     break
                 except psycopg.Error as error:
                     conn.rollback()
@@ -204,8 +210,8 @@ def run(url: str, migration: Migration, seconds: float) -> Result:
 
 
 def drive(migration: Migration, flags: Any, seconds: float) -> None:
-    """Forward through all phases, back, and forward to the dual write's end; writers that a phase forbids are told."""
-    pause = seconds / 10
+    """Forward through all phases and back, everybody writing; only what the runbook switches off stands still."""
+    pause = seconds / 9
 
     def step(work: Callable[[], Any]) -> None:
         work()
@@ -224,24 +230,56 @@ def drive(migration: Migration, flags: Any, seconds: float) -> None:
     flags[2] = 0  # the runbook: the legacy writers are switched off before the retirement
     time.sleep(0.5)
     step(migration.retire)
-    flags[1] = 0  # the runbook: the new writer is switched off before the rollback
-    time.sleep(0.5)
-    flags[2] = 0
-    migration.rollback()
-    flags[2] = 1
+    roll_back(migration, flags, pause)
     time.sleep(pause)
 
 
+def roll_back(migration: Migration, flags: Any, pause: float) -> None:
+    """Back while both sides write: legacy from its reopening on, data_bars until its mirror goes."""
+
+    def at(step: str, _: Any) -> None:
+        if step == "rollback.unretire!":
+            flags[2] = 1
+        if step == "rollback.unretired":
+            time.sleep(pause / 2)
+        if step == "rollback.undone":  # the runbook: the new writers are switched off before the end
+            flags[1] = 0
+            time.sleep(0.5)
+
+    note, migration.note = migration.note, lambda _: time.sleep(pause / 8)  # said after each batch
+    steps.install(at)
+    try:
+        migration.rollback()
+    finally:
+        steps.install(None)
+        migration.note = note
+
+
 def judge(conn: psycopg.Connection, start: datetime, result: Result) -> None:
-    """Compare the table that readers use (legacy again) with what was acknowledged."""
-    query = f"SELECT ts_utc, close::float8 FROM public.derived_data_bars WHERE {KEY} AND deleted_at IS NULL AND ts_utc >= %s"
-    stored = {round((ts - start).total_seconds() / 60): value for ts, value in conn.execute(query, (start,)).fetchall()}
+    """Compare with what was acknowledged: legacy, which readers use again, with every write; data_bars with its own."""
+    alive = "public.derived_data_bars WHERE deleted_at IS NULL AND"
+    result.violations += differing(stored(conn, alive, start), result.writes, start)
+    direct = [write for write in result.writes if not write.legacy and write.minute < DERIVED]
+    own = {m: v for m, v in stored(conn, "public.data_bars WHERE", start).items() if m < DERIVED}
+    result.violations += [f"data_bars: {line}" for line in differing(own, direct, start)]
+
+
+def stored(conn: psycopg.Connection, source: str, start: datetime) -> dict[int, float]:
+    """The value of each minute from `start` on."""
+    query = f"SELECT ts_utc, close::float8 FROM {source} {KEY} AND ts_utc >= %s"
+    return {round((ts - start).total_seconds() / 60): value for ts, value in conn.execute(query, (start,)).fetchall()}
+
+
+def differing(found: dict[int, float], writes: list[Write], start: datetime) -> list[str]:
+    """Minutes that hold something else than a write which no later one can have superseded, and minutes never written."""
     by_minute: dict[int, list[Write]] = {}
-    for write in result.writes:
+    for write in writes:
         by_minute.setdefault(write.minute, []).append(write)
-    for minute, writes in sorted(by_minute.items()):
-        latest_start = max(write.began for write in writes)
-        allowed = {write.value for write in writes if write.acknowledged >= latest_start}
-        if stored.get(minute) not in allowed:
-            result.violations.append(f"minute {minute} holds {stored.get(minute)}, allowed {sorted(map(str, allowed))}")
-    result.violations += [f"minute {minute} was never written" for minute in stored.keys() - by_minute.keys()]
+    lines = [f"minute {minute} was never written" for minute in found.keys() - by_minute.keys()]
+    for minute, listed in sorted(by_minute.items()):
+        latest_start = max(write.began for write in listed)
+        allowed = {write.value for write in listed if write.acknowledged >= latest_start}
+        if found.get(minute) not in allowed:
+            at = start + timedelta(minutes=minute)
+            lines.append(f"minute {minute} ({at:%H:%M}) holds {found.get(minute)}, allowed {sorted(map(str, allowed))}")
+    return lines

@@ -163,9 +163,11 @@ _FINGERPRINT = {
     " FROM public.core_asset_registry_all AS r ORDER BY 1",
     "data_bars": "SELECT md5(string_agg((to_jsonb(d) - 'id' - 'updated_at' - 'created_at')::text, ' ' ORDER BY canonical_symbol,"
     " timeframe, ts_utc)) FROM public.data_bars AS d",
-    "legacy": "SELECT md5(string_agg((to_jsonb(d) - 'updated_at' - 'deleted_at' || jsonb_build_object('dead',"
-    " deleted_at IS NOT NULL))::text, ' ' ORDER BY ts_utc, (to_jsonb(d) - 'updated_at' - 'deleted_at')::text))"
-    " FROM public.derived_data_bars AS d",
+    # the ids of mirrored rows and their created_at are nobody's promise
+    "legacy": "SELECT md5(string_agg(x.row::text, ' ' ORDER BY x.row::text)) FROM (SELECT to_jsonb(d) - 'id' - 'created_at'"
+    " - 'updated_at' - 'deleted_at' || jsonb_build_object('dead', deleted_at IS NOT NULL) AS row"
+    " FROM public.derived_data_bars AS d) AS x",
+    "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
     "moves": "SELECT from_state, to_state FROM dxy.migration_audit WHERE from_state <> to_state ORDER BY id",
     "ledger": "SELECT (SELECT count(*) FROM dxy.migration_native), (SELECT count(*) FROM dxy.migration_direct),"
     " (SELECT count(*) FROM dxy.migration_snapshot), (SELECT count(*) FROM dxy.migration_baseline)",

@@ -187,7 +187,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "a verification that compares counts only": (
         content_is_compared,
         "verified",
-        sql_fault("verify_days", "(l.n, l.content) IS NOT DISTINCT FROM (t.n, t.content)", "l.n = t.n"),
+        sql_fault("verify_days", "f.legacy_content) = (f.target_rows, f.target_content)", "0) = (f.target_rows, 0)"),
     ),
     "a verification that takes -0 for 0": (
         minus_zero_is_seen,

@@ -208,3 +208,31 @@ def test_forward_is_refused_while_a_rollback_is_not_finished(stage: Stage, shape
         assert envelope is not None
         assert "being rolled back" in envelope[0]["error"]
         db.migration.rollback()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_rollback_cut_off_between_two_batches_still_fetches_what_came_after_the_retirement(
+    stage: Stage, batch: int
+) -> None:
+    """The last days hold no retired row: a run that goes on must not take the missing tags for the end of the work."""
+    from dxy_pipeline.migration import steps
+
+    seen: list[str] = []
+
+    def stop(step: str, _: Any) -> None:
+        if step in {"rollback.unretire!", "rollback.unretired"}:
+            seen.append(step)
+            if len(seen) > batch:
+                raise KeyboardInterrupt
+
+    with stage.at("P", "retired") as db:
+        for day in (1, 3, 5):
+            db.conn.execute(NEW_BAR.format(f"2024-07-0{day} 00:01:00+00", 70 + day))
+        steps.install(stop)
+        with pytest.raises(KeyboardInterrupt):
+            db.migration.rollback()
+        steps.install(None)
+        db.migration.rollback()
+        for day in (1, 3, 5):
+            assert legacy_close(db.conn, f"2024-07-0{day} 00:01:00+00") == 70 + day
+            assert bars_close(db.conn, f"2024-07-0{day} 00:01:00+00") == 70 + day

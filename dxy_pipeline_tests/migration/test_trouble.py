@@ -318,3 +318,43 @@ def test_plan_and_the_other_looking_commands_change_nothing(stage: Stage) -> Non
         assert (content(db.conn), db.conn.execute(catalog).fetchone()) == before
         with db.migration._reading() as conn, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             conn.execute("CREATE TABLE x ()")
+
+
+def test_an_autovacuum_gives_way(stage: Stage, tmp_path: Path) -> None:
+    """It surely runs after a backfill of millions of rows, and its lock keeps a trigger or a cutover off for minutes."""
+    server = EmbeddedServer(tmp_path, settings={"shared_buffers": "32MB", "autovacuum_naptime": "1s", "fsync": "off"})
+    server.start()
+    try:
+        server.ensure_database("desk")
+        url = server.url("desk")
+        with psycopg.connect(url, autocommit=True) as conn:
+            build(conn, "P")
+            migration = Migration(url, scratch_url=server.url, files=tmp_path / "files", actor="tester", patience=8.0)
+            enter(migration, "prepared")
+            for place, table in (
+                ("dual_write", "data_bars"),
+                ("cut_over", "derived_data_bars"),
+                ("retired", "data_bars"),
+            ):
+                for earlier in ("backfilled", "verified") if place == "cut_over" else ():
+                    enter(migration, earlier)
+                slow_vacuum_of(conn, table)
+                enter(migration, place)
+            migration.rollback()
+    finally:
+        server.stop()
+
+
+def slow_vacuum_of(conn: psycopg.Connection, table: str) -> None:
+    """Return when autovacuum is at work on the table; it would take minutes."""
+    conn.execute(
+        f"ALTER TABLE public.{table} SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,"
+        " autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1,"
+        " autovacuum_vacuum_insert_scale_factor = 0)"
+    )
+    conn.execute(f"UPDATE public.{table} SET vol = vol WHERE canonical_symbol <> 'DXY'")
+    deadline = time.monotonic() + 60
+    question = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = %s::regclass"
+    while not conn.execute(question, (f"public.{table}",)).fetchone():
+        assert time.monotonic() < deadline, "autovacuum did not come"
+        time.sleep(0.05)

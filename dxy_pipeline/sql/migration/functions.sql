@@ -140,6 +140,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
 SET dxy.mirror = 'on'
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_count integer;
