@@ -202,7 +202,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "a lost loop guard": (
         rollback_is_exact,
         "legacy",
-        sql_fault("batches", "SET dxy.mirror = 'on'\n", ""),
+        sql_fault("batches", "PERFORM set_config('dxy.mirror', 'on', true);", ""),
     ),
     "a mirror of one direction": (
         mirrored,
@@ -247,7 +247,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "a retirement that the mirror follows": (
         retirement_keeps_data_bars,
         "legacy+cut_over",
-        sql_fault("batches", "SET dxy.mirror = 'on'\n", ""),
+        sql_fault("batches", "PERFORM set_config('dxy.mirror', 'on', true);", ""),
     ),
     "no fence": (zombie_is_refused, "dual_write", code_fault(lease.Lease, "write", lambda self, work, **_: work())),
     "triggers are not looked at": (

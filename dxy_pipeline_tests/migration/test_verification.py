@@ -1,5 +1,8 @@
 """Verification by content: each corruption is caught with its key, on float8 and numeric, with nothing else reported."""
 
+import threading
+import time
+
 import psycopg
 import pytest
 
@@ -130,3 +133,32 @@ def test_a_second_run_rewrites_no_row(stage: Stage) -> None:
         before = [db.conn.execute(places.format(table)).fetchone() for table in ("data_bars", "derived_data_bars")]
         db.migration.backfill(again=True)
         assert [db.conn.execute(places.format(t)).fetchone() for t in ("data_bars", "derived_data_bars")] == before
+
+
+def test_a_minute_that_somebody_puts_in_past_the_mirror_meanwhile_gets_its_class(stage: Stage) -> None:
+    """The backfill meets it at the unique index, looks again, and counts it as what it is."""
+    with stage.at("P", "dual_write") as db, psycopg.connect(db.url) as evader:
+        evader.execute("SET dxy.mirror = 'on'")
+        evader.execute(
+            "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source)"
+            f" VALUES ('DXY', '1m', '{ONE}', 1, 1, 1, 1, 0, 'synthetic')"
+        )
+        found: list[str] = []
+
+        def run() -> None:
+            try:
+                db.migration.backfill()
+            except UserError as error:
+                found.append(str(error))
+
+        runner = threading.Thread(target=run)
+        runner.start()
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+        deadline = time.monotonic() + 20
+        while not db.conn.execute(waiting).fetchone():
+            assert time.monotonic() < deadline
+        evader.commit()
+        runner.join()
+        assert found == ["1 minutes are in both tables with different prices"]
+        (day,) = [row for row in db.migration.units() if row["conflict"]]
+        assert (day["scanned"], day["inserted"] + day["unverifiable"], day["superseded"]) == (172, 171, 0)

@@ -8,71 +8,83 @@ CREATE OR REPLACE FUNCTION dxy.backfill_day(
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET work_mem = '32MB'
 SET jit = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
-    v_missing integer;
+    v_looks integer := 0;
     v_reconciled timestamptz[];
     v_conflict timestamptz[];
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
-    WITH legacy AS MATERIALIZED (
-        SELECT * FROM dxy.legacy_source AS l WHERE l.ts_utc >= v_from AND l.ts_utc < v_to
-    ),
-    target AS MATERIALIZED (
-        SELECT * FROM dxy.bars_image AS b WHERE b.ts_utc >= v_from AND b.ts_utc < v_to
-    ),
-    complete AS MATERIALIZED (
-        SELECT d.ts_utc FROM public.data_bars AS d
-        WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m' AND d.close > 0 AND d.close < 'Infinity'
-            AND d.ts_utc >= v_from AND d.ts_utc < v_to
-        GROUP BY d.ts_utc HAVING count(*) = 6
-    ),
-    classed AS MATERIALIZED (
-        SELECT l.*, CASE
-            WHEN b.ts_utc IS NULL AND c.ts_utc IS NULL THEN 'unverifiable'
-            WHEN b.ts_utc IS NULL THEN 'inserted'
-            WHEN (l.ts_utc, l.open, l.high, l.low, l.close, l.vol, l.vwap, l.trade_count, l.is_partial, l.source,
-                    l.ingested_at, l.raw, l.minus_zero_vol, l.zero_prices) IS NOT DISTINCT FROM
-                (b.ts_utc, b.open, b.high, b.low, b.close, b.vol, b.vwap, b.trade_count, b.is_partial, b.source,
-                    b.ingested_at, b.raw, b.minus_zero_vol, b.zero_prices) THEN 'identical'
-            WHEN abs(l.open::numeric - b.open::numeric) <= 0.00000001 AND abs(l.high::numeric - b.high::numeric) <= 0.00000001
-                AND abs(l.low::numeric - b.low::numeric) <= 0.00000001
-                AND abs(l.close::numeric - b.close::numeric) <= 0.00000001 THEN 'reconciled'
-            ELSE 'conflict' END AS class
-        FROM legacy AS l LEFT JOIN target AS b ON b.ts_utc = l.ts_utc LEFT JOIN complete AS c ON c.ts_utc = l.ts_utc
-    ),
-    -- A minute that an application took out of data_bars itself and legacy has again: absent is its before-image.
-    undo AS (
-        INSERT INTO dxy.migration_undo (ts_utc, before)
-        SELECT k.ts_utc, NULL FROM classed AS k
-        WHERE k.class IN ('inserted', 'unverifiable') AND (EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = k.ts_utc)
-            OR EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = k.ts_utc))
-        ON CONFLICT (ts_utc) DO NOTHING
-    ),
-    written AS (
-        INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count,
-            is_partial, source, ingested_at, raw, created_at, updated_at)
-        SELECT 'DXY', '1m', k.ts_utc, k.open, k.high, k.low, k.close, k.vol, k.vwap, k.trade_count, k.is_partial, k.source,
-            k.ingested_at, k.raw, k.created_at, now()
-        FROM classed AS k WHERE k.class IN ('inserted', 'unverifiable') ORDER BY k.ts_utc
-        ON CONFLICT DO NOTHING
-        RETURNING ts_utc
-    )
-    SELECT count(*), count(*) FILTER (WHERE k.class = 'inserted' AND w.ts_utc IS NOT NULL),
-        count(*) FILTER (WHERE k.class = 'identical'),
-        count(*) FILTER (WHERE k.class IN ('inserted', 'unverifiable') AND w.ts_utc IS NULL),
-        count(*) FILTER (WHERE k.class = 'unverifiable' AND w.ts_utc IS NOT NULL),
-        array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'reconciled'),
-        array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'conflict')
-    INTO scanned, inserted, identical, superseded, unverifiable, v_reconciled, v_conflict
-    FROM classed AS k LEFT JOIN written AS w ON w.ts_utc = k.ts_utc;
+    -- No ON CONFLICT: it looks each key up twice (a fifth of the copy's time). Under the day lock only a writer who passes
+    -- the mirror by can have put a minute there since the snapshot; the next look sees it and gives it its class.
+    LOOP
+        BEGIN
+            WITH legacy AS MATERIALIZED (
+                SELECT * FROM dxy.legacy_source AS l WHERE l.ts_utc >= v_from AND l.ts_utc < v_to
+            ),
+            target AS MATERIALIZED (
+                SELECT * FROM dxy.bars_image AS b WHERE b.ts_utc >= v_from AND b.ts_utc < v_to
+            ),
+            complete AS MATERIALIZED (
+                SELECT d.ts_utc FROM public.data_bars AS d
+                WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m' AND d.close > 0 AND d.close < 'Infinity'
+                    AND d.ts_utc >= v_from AND d.ts_utc < v_to
+                GROUP BY d.ts_utc HAVING count(*) = 6
+            ),
+            classed AS MATERIALIZED (
+                SELECT l.*, CASE
+                    WHEN b.ts_utc IS NULL AND c.ts_utc IS NULL THEN 'unverifiable'
+                    WHEN b.ts_utc IS NULL THEN 'inserted'
+                    WHEN (l.ts_utc, l.open, l.high, l.low, l.close, l.vol, l.vwap, l.trade_count, l.is_partial, l.source,
+                            l.ingested_at, l.raw, l.minus_zero_vol, l.zero_prices) IS NOT DISTINCT FROM
+                        (b.ts_utc, b.open, b.high, b.low, b.close, b.vol, b.vwap, b.trade_count, b.is_partial, b.source,
+                            b.ingested_at, b.raw, b.minus_zero_vol, b.zero_prices) THEN 'identical'
+                    WHEN abs(l.open::numeric - b.open::numeric) <= 0.00000001 AND abs(l.high::numeric - b.high::numeric) <= 0.00000001
+                        AND abs(l.low::numeric - b.low::numeric) <= 0.00000001
+                        AND abs(l.close::numeric - b.close::numeric) <= 0.00000001 THEN 'reconciled'
+                    ELSE 'conflict' END AS class
+                FROM legacy AS l LEFT JOIN target AS b ON b.ts_utc = l.ts_utc LEFT JOIN complete AS c ON c.ts_utc = l.ts_utc
+            ),
+            -- A minute that an application took out of data_bars itself and legacy has again: absent is its before-image.
+            undo AS (
+                INSERT INTO dxy.migration_undo (ts_utc, before)
+                SELECT k.ts_utc, NULL FROM classed AS k
+                WHERE k.class IN ('inserted', 'unverifiable') AND (EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = k.ts_utc)
+                    OR EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = k.ts_utc))
+                ON CONFLICT (ts_utc) DO NOTHING
+            ),
+            written AS (
+                INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count,
+                    is_partial, source, ingested_at, raw, created_at, updated_at)
+                SELECT 'DXY', '1m', k.ts_utc, k.open, k.high, k.low, k.close, k.vol, k.vwap, k.trade_count, k.is_partial, k.source,
+                    k.ingested_at, k.raw, k.created_at, now()
+                FROM classed AS k WHERE k.class IN ('inserted', 'unverifiable') ORDER BY k.ts_utc
+                RETURNING ts_utc
+            )
+            SELECT count(*), count(*) FILTER (WHERE k.class = 'inserted' AND w.ts_utc IS NOT NULL),
+                count(*) FILTER (WHERE k.class = 'identical'),
+                count(*) FILTER (WHERE k.class IN ('inserted', 'unverifiable') AND w.ts_utc IS NULL),
+                count(*) FILTER (WHERE k.class = 'unverifiable' AND w.ts_utc IS NOT NULL),
+                array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'reconciled'),
+                array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'conflict')
+            INTO scanned, inserted, identical, superseded, unverifiable, v_reconciled, v_conflict
+            FROM classed AS k LEFT JOIN written AS w ON w.ts_utc = k.ts_utc;
+            EXIT;
+        EXCEPTION WHEN unique_violation THEN
+            v_looks := v_looks + 1;
+            IF v_looks = 3 THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
 
     reconciled := coalesce(cardinality(v_reconciled), 0);
     conflict := coalesce(cardinality(v_conflict), 0);
@@ -109,6 +121,7 @@ BEGIN
     SET state = excluded.state, scanned = excluded.scanned, inserted = excluded.inserted, identical = excluded.identical,
         reconciled = excluded.reconciled, superseded = excluded.superseded, unverifiable = excluded.unverifiable,
         conflict = excluded.conflict, fence = excluded.fence, finished_at = excluded.finished_at;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
 END;
 $$;
 
@@ -118,19 +131,21 @@ RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
     v_count integer;
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
     UPDATE public.derived_data_bars AS l
     SET deleted_at = now(), dxy_retired_by = p_migration, dxy_retired_updated_at = l.updated_at, updated_at = now()
     WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.deleted_at IS NULL AND l.ts_utc >= v_from AND l.ts_utc < v_to;
     GET DIAGNOSTICS v_count = ROW_COUNT;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN v_count;
 END;
 $$;
@@ -141,14 +156,15 @@ CREATE OR REPLACE FUNCTION dxy.unretire_day(p_day date, OUT undeleted integer, O
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
     v_keys timestamptz[];
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
     undeleted := dxy.unretire_rows(ARRAY(SELECT l.ts_utc FROM public.derived_data_bars AS l
         WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.dxy_retired_by IS NOT NULL
@@ -168,6 +184,7 @@ BEGIN
     IF v_keys IS NOT NULL THEN
         pulled := dxy.mirror_to_legacy(v_keys);
     END IF;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
 END;
 $$;
 
@@ -176,13 +193,14 @@ CREATE OR REPLACE FUNCTION dxy.undo_day(p_day date, OUT removed integer, OUT res
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
     DELETE FROM public.data_bars AS d
     WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc >= v_from AND d.ts_utc < v_to
@@ -195,5 +213,6 @@ BEGIN
     WHERE (u.before).ts_utc IS NOT NULL AND u.ts_utc >= v_from AND u.ts_utc < v_to;
     GET DIAGNOSTICS restored = ROW_COUNT;
     DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc >= v_from AND u.ts_utc < v_to;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
 END;
 $$;

@@ -20,20 +20,23 @@ END;
 $$;
 
 -- Makes data_bars hold what legacy holds, for these minutes: re-reads both sides and writes where they differ.
+-- The loop guard dxy.mirror is set by hand and put back: a SET clause with a setting of our own wants a superuser. An error
+-- between the two takes the setting back with everything else.
 CREATE OR REPLACE FUNCTION dxy.mirror_to_bars(p_keys timestamptz[])
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_put timestamptz[];
     v_delete timestamptz[];
     v_written bigint;
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_key_days(p_keys);
     SELECT array_agg(k ORDER BY k) FILTER (WHERE l.ts_utc IS NOT NULL), array_agg(k ORDER BY k) FILTER (WHERE l.ts_utc IS NULL)
     INTO v_put, v_delete
@@ -42,6 +45,7 @@ BEGIN
     LEFT JOIN LATERAL (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc = k OFFSET 0) AS b ON true
     WHERE l IS DISTINCT FROM b;
     IF v_put IS NULL AND v_delete IS NULL THEN
+        PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
         RETURN 0;
     END IF;
     INSERT INTO dxy.migration_dirty (day) SELECT DISTINCT (k AT TIME ZONE 'UTC')::date FROM unnest(v_put || v_delete) AS k;
@@ -72,6 +76,7 @@ BEGIN
     IF v_written <> coalesce(cardinality(v_put), 0) THEN
         RAISE EXCEPTION 'DXY mirror: % of % rows written to data_bars', v_written, cardinality(v_put);
     END IF;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN cardinality(v_put || v_delete);
 END;
 $$;
@@ -82,15 +87,16 @@ RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_put timestamptz[];
     v_delete timestamptz[];
     v_written bigint;
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_key_days(p_keys);
     -- The application owns these minutes now: a rollback keeps them as they are.
     DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc = ANY (p_keys);
@@ -102,6 +108,7 @@ BEGIN
     LEFT JOIN LATERAL (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc = k OFFSET 0) AS b ON true
     WHERE l IS DISTINCT FROM b;
     IF v_put IS NULL AND v_delete IS NULL THEN
+        PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
         RETURN 0;
     END IF;
     INSERT INTO dxy.migration_dirty (day) SELECT DISTINCT (k AT TIME ZONE 'UTC')::date FROM unnest(v_put || v_delete) AS k;
@@ -128,6 +135,7 @@ BEGIN
     IF v_written <> coalesce(cardinality(v_put), 0) THEN
         RAISE EXCEPTION 'DXY mirror: % of % rows written to derived_data_bars', v_written, cardinality(v_put);
     END IF;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN cardinality(v_put || v_delete);
 END;
 $$;
@@ -139,18 +147,20 @@ RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET dxy.mirror = 'on'
 SET enable_seqscan = off
 AS $$
 DECLARE
+    v_guard text := current_setting('dxy.mirror', true);
     v_count integer;
 BEGIN
+    PERFORM set_config('dxy.mirror', 'on', true);
     UPDATE public.derived_data_bars AS l
     SET deleted_at = NULL, dxy_retired_by = NULL, updated_at = l.dxy_retired_updated_at, dxy_retired_updated_at = NULL
     WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.ts_utc = ANY (p_keys) AND l.dxy_retired_by IS NOT NULL
         AND NOT EXISTS (SELECT FROM public.derived_data_bars AS a WHERE a.canonical_symbol = 'DXY' AND a.timeframe = '1m'
             AND a.ts_utc = l.ts_utc AND a.deleted_at IS NULL);
     GET DIAGNOSTICS v_count = ROW_COUNT;
+    PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN v_count;
 END;
 $$;
