@@ -29,6 +29,8 @@ CALENDAR_FROM, CALENDAR_TO = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1,
 # In order of use: a function comes after those it calls.
 FUNCTIONS = (
     "index_price",
+    "is_derived",
+    "bar_mark",
     "feed_rank",
     "lock_days",
     "check_range",
@@ -36,6 +38,8 @@ FUNCTIONS = (
     "assert_rollup_writable",
     "touch_targets",
     "bar_images",
+    "note_unverifiable",
+    "refuse_changed_rows",
     "touch_trigger",
     "touch_truncate",
     "rollup_bars",

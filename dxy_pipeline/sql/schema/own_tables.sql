@@ -79,6 +79,13 @@ CREATE INDEX bar_revision_key_idx ON dxy.bar_revision (canonical_symbol, timefra
 COMMENT ON TABLE dxy.bar_revision IS
     'Append-only: the image a derived bar had from known_from until known_until, and what replaced it (NULL: retracted)';
 
+CREATE TABLE dxy.unverifiable_minute (
+    ts_utc   timestamptz PRIMARY KEY,
+    noted_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.unverifiable_minute IS
+    'Migrated DXY minutes whose six inputs were never stored: kept by the derivation until it has derived them once';
+
 CREATE TABLE dxy.migration_control (
     only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     state      text NOT NULL CHECK (state IN (
