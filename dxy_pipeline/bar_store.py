@@ -279,17 +279,3 @@ def touched_days(
     """Return days whose inputs changed more than `settle` ago and wait for a run, newest first."""
     with conn.cursor(row_factory=class_row(TouchedDay)) as cur:
         return cur.execute(load("queries/touched_days"), {"before": now - settle, "limit": limit}).fetchall()
-
-
-def final_until(conn: psycopg.Connection, now: datetime) -> datetime:
-    """Return the watermark: derived bars before it change only when an input changes again."""
-    row = conn.execute(load("queries/final_until"), {"now": now}).fetchone()
-    return row[0] if row else now
-
-
-def bars_as_of(
-    conn: psycopg.Connection, timeframe: str, start: datetime, end: datetime, known_at: datetime
-) -> list[tuple[datetime, float, float, float, float]]:
-    """Return DXY bars (ts_utc, open, high, low, close) as they were known at `known_at`, for backtests."""
-    values = {"timeframe": timeframe, "start": start, "end": end, "known_at": known_at}
-    return conn.execute(load("queries/bars_as_of"), values).fetchall()

@@ -301,6 +301,7 @@ class TestCommands:
         assert report["healthy"] is False
         assert {a["asset"] for a in report["assets"]} == {"fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"}
         assert report["incidents"] == []
+        assert report["final until"].keys() == {"dxy_1m", "dxy_5m", "dxy_1h"}
         assert CliRunner().invoke(app, ["alerts", "list"]).exit_code == 0
 
     def test_one_check_on_demand(self, db: str, conn: psycopg.Connection, monkeypatch) -> None:
