@@ -4,16 +4,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from dxy_pipeline import bar_store, client
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
+from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.db import schema
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.sources.files import FolderSource
 from dxy_pipeline.sources.protocol import Batch
+from dxy_pipeline.sources.reading import FileOptions
 from dxy_pipeline_tests.bars import MINUTE, PRICE, RATES, T0, dxy_minutes, put, put_six, row_versions, scalar
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.shapes import START, build_shape_p, build_shape_s
@@ -80,6 +84,33 @@ def test_refused_rows_are_kept_and_good_ones_stored(conn: psycopg.Connection) ->
         "SELECT source_name, location, canonical_symbol, ts_text, reason, payload FROM dxy.rejected_bar"
     ).fetchall()
     assert kept == [("ingest", "f.csv:7", "EURUSD", "2024-06-12T08:00Z", "price is negative", {"close": "-1"})]
+
+
+def test_a_refused_row_is_kept_once_however_often_it_is_read(conn: psycopg.Connection) -> None:
+    """Each live tick covers the last quarter of an hour again: one bad bar must not be a row a minute for ever."""
+    bad = Rejected("f.csv:7", "EURUSD", "2024-06-12T08:00Z", {"close": "-1"}, RejectReason.NEGATIVE)
+    for _ in range(3):
+        assert write(conn, "file", [], [bad, bad]).rejected == 2
+    others = [bad._replace(location="f.csv:8"), bad._replace(payload={"close": "-2"}), bad._replace(symbol="USDJPY")]
+    write(conn, "file", [], others)
+    assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 4
+    for place in range(3):  # the answer's window moves on
+        write(conn, "massive", [], [bad._replace(location=f"C:EURUSD page 1 item {place}")])
+    assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 5
+
+
+def test_a_folder_read_each_minute_adds_its_bad_rows_once(conn: psycopg.Connection, tmp_path: Path) -> None:
+    rows = "".join(f"{T0 + i * MINUTE:%Y-%m-%dT%H:%M:%SZ},1.08,1.08,1.08,{1.08 if i % 5 else -1}\n" for i in range(60))
+    (tmp_path / "EURUSD.csv").write_text(f"time,open,high,low,close\n{rows}nonsense,1,1,1,1\n")
+    source = FolderSource(tmp_path, "*.csv", "csv", FileOptions(check_level=False), FixedClock(NOW))
+    for minute in range(3):
+        now = T0 + (30 + minute) * MINUTE
+        for batch in source.bars(("EURUSD",), now - 15 * MINUTE, now):
+            bar_store.write_fx(conn, source.name, source.feed, batch)
+    reasons = (
+        "SELECT jsonb_object_agg(reason, n) FROM (SELECT reason, count(*) AS n FROM dxy.rejected_bar GROUP BY 1) AS r"
+    )
+    assert scalar(conn, reasons) == {"price is negative": 4, "not parseable": 1}
 
 
 def test_a_batch_is_all_or_nothing(conn: psycopg.Connection) -> None:

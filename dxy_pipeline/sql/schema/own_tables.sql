@@ -63,7 +63,11 @@ CREATE TABLE dxy.rejected_bar (
     reason           text NOT NULL,
     payload          jsonb NOT NULL
 );
-COMMENT ON TABLE dxy.rejected_bar IS 'Input rows that were refused, each with its reason and where it came from';
+-- One row, read again each minute, is kept once. A place in an API's answer changes from one reading to the next.
+CREATE UNIQUE INDEX rejected_bar_once_idx ON dxy.rejected_bar (md5(
+    source_name || E'\x1f' || coalesce(canonical_symbol, '') || E'\x1f' || coalesce(ts_text, '') || E'\x1f' || reason
+    || E'\x1f' || payload::text || E'\x1f' || CASE WHEN source_name = 'massive_api' THEN '' ELSE location END));
+COMMENT ON TABLE dxy.rejected_bar IS 'Input rows that were refused, each once, with its reason and where it came from';
 
 CREATE TABLE dxy.bar_revision (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
