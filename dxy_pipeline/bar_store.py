@@ -129,7 +129,7 @@ def write_fx(conn: psycopg.Connection, source_name: str, feed: str, batch: Batch
 def require_simulation_allowed(conn: psycopg.Connection) -> None:
     """Raise UserError unless this database was created for simulated bars (by `dxy demo` or `dxy up`)."""
     row = conn.execute("SELECT s.value ->> 'created_by' FROM dxy.setting AS s WHERE s.key = 'origin'").fetchone()
-    if row is None or row[0] not in {"demo", "up", "test"}:
+    if row is None or row[0] not in {"demo", "up"}:
         raise UserError(
             "simulated bars are only written to a database that the demo created itself",
             hint="unset DATABASE_URL to use the embedded server, or choose another source",
@@ -137,7 +137,7 @@ def require_simulation_allowed(conn: psycopg.Connection) -> None:
 
 
 def mark_created_by(conn: psycopg.Connection, creator: str) -> None:
-    """Record that this project made the database itself (`demo`, `up`, `test`), which allows simulated bars."""
+    """Record that this project made the database itself (`demo`, `up`), which allows simulated bars."""
     conn.execute(
         "INSERT INTO dxy.setting (key, value) VALUES ('origin', %s) ON CONFLICT (key) DO NOTHING",
         (Jsonb({"created_by": creator}),),

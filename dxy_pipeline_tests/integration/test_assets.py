@@ -36,7 +36,7 @@ MONDAY, TUESDAY = date(2024, 6, 10), date(2024, 6, 11)
 
 @pytest.fixture
 def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield Pipeline(
             instance, MarketDatabase(url_override=db), FxFeed(kind="simulated"), PipelineClock(pinned=NOW.isoformat())

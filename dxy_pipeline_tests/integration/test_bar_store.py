@@ -61,7 +61,7 @@ RANKED = ["simulated", "ecb", "file", "massive"]
 def test_who_wins_a_key(conn: psycopg.Connection, better: str, worse: str) -> None:
     if RANKED.index(better) <= RANKED.index(worse):
         return
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     write(conn, worse, six(factor=1.01))
     assert write(conn, better, six()) == bar_store.WriteResult(updated=6)
     assert write(conn, worse, six(factor=1.02)) == bar_store.WriteResult(outranked=6)
@@ -122,7 +122,7 @@ def test_a_batch_is_all_or_nothing(conn: psycopg.Connection) -> None:
     assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 0
 
 
-@pytest.mark.parametrize("creator", [None, "somebody"])
+@pytest.mark.parametrize("creator", [None, "somebody", "test"])
 def test_simulated_bars_only_where_we_made_the_database(conn: psycopg.Connection, creator: str | None) -> None:
     if creator:
         bar_store.mark_created_by(conn, creator)

@@ -293,7 +293,7 @@ def test_a_full_disk_half_way_loses_no_batch_that_was_stored(load, conn, tmp_pat
 
 
 def test_a_killed_load_is_simply_run_again(db, conn, load) -> None:
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     span = ("simulated", "--from", "2024-05-01", "--to", "2024-05-31", "--json")
     process = subprocess.Popen(
         [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", "load", *span], stdout=subprocess.DEVNULL
