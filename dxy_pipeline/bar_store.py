@@ -129,7 +129,7 @@ def write_fx(conn: psycopg.Connection, source_name: str, feed: str, batch: Batch
 def require_simulation_allowed(conn: psycopg.Connection) -> None:
     """Raise UserError unless this database was created for simulated bars (by `dxy demo` or `dxy up`)."""
     row = conn.execute("SELECT s.value ->> 'created_by' FROM dxy.setting AS s WHERE s.key = 'origin'").fetchone()
-    if row is None or row[0] not in {"demo", "up", "test"}:
+    if row is None or row[0] not in {"demo", "up"}:
         raise UserError(
             "simulated bars are only written to a database that the demo created itself",
             hint="unset DATABASE_URL to use the embedded server, or choose another source",
@@ -137,7 +137,7 @@ def require_simulation_allowed(conn: psycopg.Connection) -> None:
 
 
 def mark_created_by(conn: psycopg.Connection, creator: str) -> None:
-    """Record that this project made the database itself (`demo`, `up`, `test`), which allows simulated bars."""
+    """Record that this project made the database itself (`demo`, `up`), which allows simulated bars."""
     conn.execute(
         "INSERT INTO dxy.setting (key, value) VALUES ('origin', %s) ON CONFLICT (key) DO NOTHING",
         (Jsonb({"created_by": creator}),),
@@ -279,17 +279,3 @@ def touched_days(
     """Return days whose inputs changed more than `settle` ago and wait for a run, newest first."""
     with conn.cursor(row_factory=class_row(TouchedDay)) as cur:
         return cur.execute(load("queries/touched_days"), {"before": now - settle, "limit": limit}).fetchall()
-
-
-def final_until(conn: psycopg.Connection, now: datetime) -> datetime:
-    """Return the watermark: derived bars before it change only when an input changes again."""
-    row = conn.execute(load("queries/final_until"), {"now": now}).fetchone()
-    return row[0] if row else now
-
-
-def bars_as_of(
-    conn: psycopg.Connection, timeframe: str, start: datetime, end: datetime, known_at: datetime
-) -> list[tuple[datetime, float, float, float, float]]:
-    """Return DXY bars (ts_utc, open, high, low, close) as they were known at `known_at`, for backtests."""
-    values = {"timeframe": timeframe, "start": start, "end": end, "known_at": known_at}
-    return conn.execute(load("queries/bars_as_of"), values).fetchall()

@@ -1,7 +1,8 @@
 """What a desk's applications call: the seed's functions, against whichever database the settings name.
 
 `derive_dxy_for_window` is the tick factory's call, `get_source_bars_1m` the aggregator's, `fetch_1m_bars` the signal
-engine's. Each takes an open psycopg connection or opens its own for the call. A naive datetime is taken as UTC.
+engine's; `final_until` and `bars_as_of` are for backtests and for whoever must not act on bars that may still change.
+Each takes an open psycopg connection or opens its own for the call. A naive datetime is taken as UTC.
 """
 
 from collections.abc import Generator, Sequence
@@ -13,10 +14,13 @@ import pandas as pd
 import psycopg
 from psycopg.rows import dict_row
 
+from dxy_pipeline.core.bars import Timeframe
+from dxy_pipeline.core.clock import SystemClock
 from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.db.session import connect
 from dxy_pipeline.errors import DxyError
 from dxy_pipeline.settings import Settings
+from dxy_pipeline.sources.protocol import OVERLAP
 from dxy_pipeline.sql import load
 
 
@@ -75,6 +79,34 @@ def fetch_1m_frame(
     frame[prices] = frame[prices].astype(float)
     frame["ts_utc"] = pd.to_datetime(frame["ts_utc"], utc=True)
     return frame.set_index(["canonical_symbol", "ts_utc"])
+
+
+def final_until(
+    timeframe: str = "1m", *, now: datetime | None = None, conn: psycopg.Connection | None = None
+) -> datetime:
+    """Return the watermark of DXY `timeframe` ('1m', '5m', '1h'), aware UTC, a bucket's start.
+
+    Bars that start before it are finished and change only when an input changes again. `now` defaults to the clock.
+    """
+    values = {"timeframe": timeframe, "width": Timeframe(timeframe).delta, "overlap": OVERLAP}
+    with _session(conn) as session:
+        asked = {**values, "now": SystemClock().now() if now is None else _utc(now)}
+        row = session.execute(load("queries/final_until"), asked).fetchone()
+    assert row  # noqa: S101 - a SELECT without FROM has a row
+    return row[0].astimezone(UTC)
+
+
+def bars_as_of(
+    timeframe: str, from_ts: datetime, to_ts: datetime, known_at: datetime, *, conn: psycopg.Connection | None = None
+) -> list[dict[str, Any]]:
+    """Return the DXY bars of [from_ts, to_ts) as they were known at `known_at`, oldest first.
+
+    Keys: ts_utc (aware UTC), open, high, low, close. What was corrected later has its old values, what was retracted
+    later is there, what was not derived yet is not.
+    """
+    values = {"timeframe": Timeframe(timeframe).value, "start": _utc(from_ts), "end": _utc(to_ts)}
+    with _session(conn) as session, session.cursor(row_factory=dict_row) as cur:
+        return [_in_utc(row) for row in cur.execute(load("queries/bars_as_of"), {**values, "known_at": _utc(known_at)})]
 
 
 def _in_utc(row: dict[str, Any]) -> dict[str, Any]:

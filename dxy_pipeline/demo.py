@@ -2,12 +2,13 @@
 
 1. The ECB's reference rates since 1999: one minute bar a day for each pair, DXY derived for every day, compared with
    published levels. 2. Ten trading days of a simulated minute feed that passes exactly through those fixes,
-   materialized by Dagster as one range and one day by itself. 3. All checks, a health table, a picture.
+   materialized by Dagster as one range and one day by itself. 3. All checks over the whole history, evaluated by Dagster's
+own check job, a health table, a picture.
 The clock is pinned to the end of the packaged history, so the result is the same on every machine and day.
 Nothing here is needed in production.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,8 +18,11 @@ import dagster as dg
 import pandas as pd
 import psycopg
 
-from dxy_pipeline import bar_store, pictures
+from dxy_pipeline import bar_store, partitions, pictures
+from dxy_pipeline.automation.live import range_tags
+from dxy_pipeline.automation.monitoring import history_config
 from dxy_pipeline.checks import engine
+from dxy_pipeline.checks.config import Severity
 from dxy_pipeline.checks.engine import AssetFigures, CheckResult
 from dxy_pipeline.client import fetch_1m_frame
 from dxy_pipeline.core.index import DXY, SYMBOLS
@@ -34,7 +38,6 @@ from dxy_pipeline.sql import load
 
 DATABASE = "dxy_demo"
 TRADING_DAYS = 10
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,9 @@ def run(settings: Settings, tell: Callable[[str], None]) -> Outcome:
         tell("deriving DXY for every fix")
         outcome.written["DXY at the fixes"] = bar_store.derive(conn, ecb.history().fixes[0].ts_utc, _simulated_from())
         outcome.levels = compare_levels(conn)
-        materialize(url, now, tell)
+        outcome.checks = through_dagster(url, now, tell)
         outcome.rows_written = _rows_written_since(conn, started)
-        tell("running all checks")
         outcome.assets = engine.figures(conn, now)
-        outcome.checks = engine.run_checks(conn, now) + engine.run_checks(
-            conn, now, only={"completeness"}, rhythm="daily"
-        )
         tell("drawing")
         outcome.pictures = draw(conn, now, settings.data_dir / "demo")
     return outcome
@@ -127,8 +126,11 @@ def compare_levels(conn: psycopg.Connection) -> list[LevelCheck]:
     return found
 
 
-def materialize(url: str, now: datetime, tell: Callable[[str], None]) -> None:
-    """Materialize the ten days through Dagster: nine as one range, the last by itself. Raises DxyError on failure."""
+def through_dagster(url: str, now: datetime, tell: Callable[[str], None]) -> list[CheckResult]:
+    """Materialize the ten days, nine as one range and the last by itself, and check all that is stored.
+
+    Raises DxyError when a step fails.
+    """
     days = trading_days()
     defs = build_defs(
         market=MarketDatabase(url_override=url),
@@ -138,9 +140,20 @@ def materialize(url: str, now: datetime, tell: Callable[[str], None]) -> None:
     job = defs.resolve_job_def("materialize_range")
     with dg.DagsterInstance.ephemeral() as instance:
         tell(f"Dagster: materializing fx_1m, dxy_1m, dxy_5m, dxy_1h for {days[0]} to {days[-2]} as one range")
-        _execute(job, instance, tags={_RANGE_START: str(days[0]), _RANGE_END: str(days[-2])})
+        first, last = (partitions.day_start(day) for day in (days[0], days[-2]))
+        _execute(job, instance, tags=range_tags(first, last))
         tell(f"Dagster: materializing {days[-1]} by itself")
         _execute(job, instance, partition_key=str(days[-1]))
+        tell("Dagster: running all checks over the whole history")
+        checks = defs.resolve_job_def("check_stored_bars")
+        done = _execute(checks, instance, run_config=history_config())
+    return [
+        CheckResult(
+            found.check_name, found.asset_key.to_user_string(), found.passed, Severity(found.severity.value),
+            found.description or "",
+        )
+        for found in done.get_asset_check_evaluations()
+    ]  # fmt: skip
 
 
 def trading_days() -> list[date]:
@@ -162,12 +175,15 @@ def draw(conn: psycopg.Connection, now: datetime, folder: Path) -> list[Path]:
     ]
 
 
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **how: Any) -> None:
-    quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=quiet, **how)
+def _execute(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, run_config: Mapping[str, Any] | None = None, **how: Any
+) -> dg.ExecuteInProcessResult:
+    config = {**(run_config or {}), "loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=config, **how)
     if not result.success:
         reasons = [str(e.event_specific_data.error) for e in result.get_step_failure_events()]  # ty: ignore
         raise DxyError(f"a Dagster step failed: {reasons[0] if reasons else 'see the log'}")
+    return result
 
 
 def _load_ecb(conn: psycopg.Connection, now: datetime) -> bar_store.WriteResult:

@@ -4,6 +4,7 @@
 any length (weekend, holiday, outage) and no cursor can wedge. Bars themselves are `bar_store`'s.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -13,11 +14,14 @@ from psycopg.rows import class_row
 
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.partitions import day_of, day_start
+from dxy_pipeline.sources.protocol import OVERLAP
 from dxy_pipeline.sql import load
 
-OVERLAP = timedelta(minutes=15)  # recent minutes come late or are revised: each tick covers them again
 FIRST_REACH = timedelta(days=3)  # what a new installation fetches at once, so that something is to be seen
 LONGEST_REACH = timedelta(days=31)  # what one run catches up at most; the next minute's run goes on from there
+LONG_WEEKEND = timedelta(
+    days=4
+)  # a pair's last bar is that much older than the feed's progress while the market is shut
 DETAIL_LENGTH = 500  # characters of a source's own words that are kept
 
 State = Literal["ok", "unavailable", "refused"]
@@ -64,6 +68,28 @@ def span(found: Progress | None, now: datetime) -> Span:
     start = min(found.fetched_until, now) - OVERLAP if found else day_start(day_of(now - FIRST_REACH))
     end = min(now, start + LONGEST_REACH)
     return Span(start, end, behind=end < now)
+
+
+def pair_starts(latest: Mapping[str, datetime | None], since: datetime) -> dict[str, datetime]:
+    """Return from when on a live run fetches each pair: `since`, earlier for a pair whose own last bar is older.
+
+    So the return of a pair that was away fills its hole, however long it was. A pair without any bar begins at `since`.
+    """
+    return {symbol: min(since, (last or since + OVERLAP) - OVERLAP) for symbol, last in latest.items()}
+
+
+def pieces(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut [start, end) into the pieces that a live run asks for, oldest first; it stops at one that brings something new.
+
+    A piece is a month and a long weekend before it, or a quarter of a longer stretch: a pair that was away for years costs
+    four requests a minute.
+    The pair's last bar is its cursor, so the next run goes on after what was stored; a piece that brings nothing is passed
+    over in the same run, so none can wedge.
+    """
+    reach = max(LONGEST_REACH + LONG_WEEKEND, (end - start) / 4)
+    while start < end:
+        yield start, min(start + reach, end)
+        start += reach
 
 
 def latest_by_pair(conn: psycopg.Connection) -> dict[str, datetime | None]:

@@ -37,6 +37,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "bars": ("@bars_1m", "@bars_rollup"),
     "extra_columns": ("", ", provider_ticker"),
     "extra_values": ("", ", 'C:' || j.symbol"),
+    "raw": ("d.raw", "NULL::jsonb"),  # a desk's data_bars may lack the column
 }
 # Names that are filled from the database's own shape, with what they may be.
 SAMPLES: Mapping[str, str] = {

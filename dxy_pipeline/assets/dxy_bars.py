@@ -9,12 +9,9 @@ from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import DXY_1M
 from dxy_pipeline.bar_store import DeriveResult
 from dxy_pipeline.core.bars import Timeframe
+from dxy_pipeline.db.shape import NOT_YET, PARTLY
 from dxy_pipeline.partitions import DAILY, day_of, day_start
 from dxy_pipeline.resources import MarketDatabase
-
-# States of the migration in which DXY minutes are not ours to write, and those in which only recent ones are.
-NOT_YET = frozenset({"legacy", "prepared", "rolled_back"})
-PARTLY = frozenset({"dual_write", "verified"})
 
 
 def partly_from(now: datetime) -> date:

@@ -1,7 +1,7 @@
 """The FX minute bars of the six pairs: fetched from a source, or observed where another worker writes them."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import dagster as dg
 import psycopg
@@ -16,8 +16,6 @@ from dxy_pipeline.errors import UserError
 from dxy_pipeline.partitions import DAILY
 from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
 from dxy_pipeline.sources.protocol import FxSource, SourceError
-
-PAIR_REACH = timedelta(days=7)  # how far back a live tick looks for the minutes of a pair that was away
 
 
 @dg.asset(
@@ -37,7 +35,7 @@ def fx_1m(context: dg.AssetExecutionContext, market: MarketDatabase, feed: FxFee
             written, notes = _live(conn, feed, clock, start, context.log.warning)
         else:
             source = feed.source(clock.clock())
-            written, notes = fetch(conn, source, dict.fromkeys(SYMBOLS, start), end, context.log.info), {}
+            (written, _), notes = fetch(conn, source, SYMBOLS, start, end, context.log.info, context.log.info), {}
         figures = bar_store.day_figures(conn, "fx_1m", start, end)
     changed = {"inserted": written.inserted, "updated": written.updated, "refused": written.rejected}
     outcome.report(context, figures, Timeframe.M1, len(SYMBOLS), changed, {"source": feed.name(), **notes})
@@ -46,32 +44,49 @@ def fx_1m(context: dg.AssetExecutionContext, market: MarketDatabase, feed: FxFee
 def fetch(
     conn: psycopg.Connection,
     source: FxSource,
-    starts: Mapping[str, datetime],
+    pairs: Sequence[str],
+    start: datetime,
     end: datetime,
-    tell: Callable[[str], None],
-) -> WriteResult:
-    """Fetch each pair from its start up to `end`, stored batch by batch. Raises SourceError; what came before stays."""
-    return _fetch(conn, source, starts, end, tell, tell)
+    progress: Callable[[str], None],
+    note: Callable[[str], None],
+) -> tuple[WriteResult, datetime | None]:
+    """Fetch the pairs' bars of [start, end), stored batch by batch; returns also the newest minute that there was.
+
+    `progress` and `note` are told each batch's. Raises SourceError; what came before stays.
+    """
+    total, newest = WriteResult(), None
+    for batch in source.bars(pairs, start, end):
+        total += bar_store.write_fx(conn, source.name, source.feed, batch)
+        times = [bar.ts_utc for bar in batch.rows]
+        newest = max([newest, *times] if newest else times, default=None)
+        if batch.progress:
+            progress(batch.progress)
+        for line in batch.notes:
+            note(line)
+    return total, newest
 
 
-def _fetch(
+def catch_up(
     conn: psycopg.Connection,
     source: FxSource,
     starts: Mapping[str, datetime],
     end: datetime,
-    progress: Callable[[str], None],
     note: Callable[[str], None],
-) -> WriteResult:
-    total = WriteResult()
+) -> tuple[WriteResult, datetime]:
+    """Fetch each pair from its start up to `end`, until a piece brought bars that are new. Raises SourceError.
+
+    Returns also up to when all pairs are fetched: `end`, unless a pair has more pieces to come.
+    """
+    total, until = WriteResult(), end
     for start in sorted(set(starts.values())):
         pairs = [symbol for symbol in SYMBOLS if starts[symbol] == start]
-        for batch in source.bars(pairs, start, end):
-            total += bar_store.write_fx(conn, source.name, source.feed, batch)
-            if batch.progress:
-                progress(batch.progress)
-            for line in batch.notes:
-                note(line)
-    return total
+        for first, last in live_state.pieces(start, end):
+            written, newest = fetch(conn, source, pairs, first, last, lambda _: None, note)
+            total += written
+            if newest and newest - start > live_state.OVERLAP:  # before that are the bars it was known by
+                until = min(until, last)
+                break
+    return total, until
 
 
 def _live(
@@ -85,15 +100,11 @@ def _live(
     now, name = clock.now(), feed.name()
     before = live_state.progress(conn, name)
     span = live_state.span(before, now)
-    since = max(start, span.start)
-    starts = {
-        symbol: min(since, max((latest or since) - live_state.OVERLAP, now - PAIR_REACH))
-        for symbol, latest in live_state.latest_by_pair(conn).items()
-    }
+    starts = live_state.pair_starts(live_state.latest_by_pair(conn), max(start, span.start))
     notes: dict[str, None] = {}  # each once, in order: DELAYED by the plan, for instance
     try:
         source = feed.source(clock.clock(), live=True)
-        written = _fetch(conn, source, starts, span.end, lambda _: None, notes.setdefault)
+        written, until = catch_up(conn, source, starts, span.end, notes.setdefault)
     except UserError as error:
         state: live_state.State = "unavailable" if isinstance(error, SourceError) and error.retryable else "refused"
         live_state.note(conn, name, before.fetched_until if before else span.start, state, str(error))
@@ -102,5 +113,5 @@ def _live(
     said = "; ".join(notes)
     if said and (before is None or before.detail != said[: live_state.DETAIL_LENGTH]):
         warn(f"source {name}: {said}")
-    live_state.note(conn, name, span.end, detail=said)
+    live_state.note(conn, name, until, detail=said)
     return written, {"source state": f"ok: {said}" if said else "ok"}

@@ -9,10 +9,9 @@ from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import rollup_table
 from dxy_pipeline.bar_store import RollUpResult
 from dxy_pipeline.core.bars import Timeframe
+from dxy_pipeline.db.shape import OURS
 from dxy_pipeline.partitions import DAILY
 from dxy_pipeline.resources import MarketDatabase, PipelineClock
-
-OURS = frozenset({"none", "cut_over", "retired"})
 
 _DESCRIPTION = """US Dollar Index {timeframe} bars: first open, highest high, lowest low, last close of their minutes.
 

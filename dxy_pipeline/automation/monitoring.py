@@ -9,6 +9,7 @@ day.
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -41,7 +42,12 @@ check_stored_bars = dg.define_asset_job(
     description="Daily: every check over the whole history.",
 )
 def history_checks_schedule() -> dg.RunRequest:
-    return dg.RunRequest(run_config={"ops": {CHECKS_OP: {"config": {"window": "history"}}}})
+    return dg.RunRequest(run_config=history_config())
+
+
+def history_config() -> dict[str, Any]:
+    """Return the run configuration with which the check job looks at all that is stored."""
+    return {"ops": {CHECKS_OP: {"config": {"window": "history"}}}}
 
 
 @dg.sensor(

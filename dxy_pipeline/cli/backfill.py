@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dxy_pipeline import backfill as work
 from dxy_pipeline import bar_store
-from dxy_pipeline.cli.output import console, emit, note
+from dxy_pipeline.cli.output import console, emit, note, progress_bar
 from dxy_pipeline.cli.period import period
 from dxy_pipeline.core.clock import SystemClock
 from dxy_pipeline.db import schema, session
@@ -57,7 +57,7 @@ def _run(conn: Any, first: datetime, last: datetime, now: datetime, chosen: tupl
     totals: dict[str, Any] = {}
     done = first
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console(stderr=True), transient=True) as progress:
+    with progress_bar(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(f"{first:%Y-%m}", total=len(work.months(first, last)))
         try:
             for month in work.backfill(conn, first, last, now, chosen):

@@ -72,7 +72,7 @@ def plan(as_json: bool = JSON) -> None:
     from dxy_pipeline.db import schema, session  # noqa: PLC0415 - Alembic; `dxy db url` stays quick
 
     settings = Settings.from_env()
-    address = settings.direct_url or embedded.market_url(settings, progress=note)
+    address = settings.direct_url or embedded.existing_url(settings, progress=note)
     with (
         session.user_errors(),
         session.connect(address, application_name="plan", autocommit=True, read_only=True, statement_timeout=0) as conn,

@@ -1,34 +1,27 @@
 """`dxy load`: FX minutes from files, the ECB's rates, the Massive API or the simulation into the database.
 
-Thin: sources read and judge rows, the bar store writes them, a batch a transaction. A load that was cut short is
-simply run again: what is stored already is counted as unchanged.
+Thin: which source with which options. Storing and showing is `cli/loading.py`.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 from psycopg import Connection
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dxy_pipeline import bar_store
-from dxy_pipeline.cli.output import console, emit, note
+from dxy_pipeline.cli.loading import run
+from dxy_pipeline.cli.output import note
 from dxy_pipeline.cli.period import instant
-from dxy_pipeline.core.bars import Rejected
 from dxy_pipeline.core.clock import Clock, SystemClock
 from dxy_pipeline.core.index import SYMBOLS
-from dxy_pipeline.db import schema, session
-from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 from dxy_pipeline.sources.protocol import FxSource
 from dxy_pipeline.sources.reading import FileOptions, known_pair
 
-SHOWN_REFUSALS = 20
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -43,36 +36,16 @@ FROM = typer.Option(None, "--from", help="First day or instant (UTC) to load.")
 TO = typer.Option(None, "--to", help="End of the range (UTC), itself not loaded.")
 PAIRS = typer.Option([], "--pair", help="Load only this pair; may be repeated.")
 LEVEL = typer.Option(True, "--level-check/--no-level-check", help="Compare prices with the pair's reference rates.")
-STRICT = typer.Option(False, "--strict", help="Exit with 1 when any row was refused.")
+ACCEPT = typer.Option(False, "--accept-refused", help="Exit with 0 although rows were refused, if others were good.")
 JSON = typer.Option(False, "--json", help="Print the result as JSON.")
 
 
 @app.callback()
 def group() -> None:
-    """Load FX minutes. Refused rows are shown with reasons and kept in dxy.rejected_bar; the others are stored."""
+    """Load FX minutes. Refused rows are shown with reasons and kept in dxy.rejected_bar; the others are stored.
 
-
-@dataclass
-class Tally:
-    """What a load did so far."""
-
-    result: bar_store.WriteResult = field(default_factory=bar_store.WriteResult)
-    reasons: Counter[str] = field(default_factory=Counter)
-    refused: list[Rejected] = field(default_factory=list)
-    notes: dict[str, None] = field(default_factory=dict)
-    first: datetime | None = None
-    last: datetime | None = None
-
-    def add(self, batch: Any, written: bar_store.WriteResult) -> None:
-        """Count one batch; of the refused rows only the first few are kept, to be shown."""
-        self.result += written
-        self.reasons.update(str(row.reason) for row in batch.rejected)
-        self.refused.extend(batch.rejected[: SHOWN_REFUSALS - len(self.refused)])
-        self.notes.update(dict.fromkeys(batch.notes))
-        if batch.rows:
-            times = [row.ts_utc for row in batch.rows]
-            self.first = min([*times, self.first or times[0]])
-            self.last = max([*times, self.last or times[0]])
+    Exits 0 when every row was good, 1 when some were refused, 2 when none was good or the file is a wrong one.
+    """
 
 
 def _file_command(file_format: str, title: str) -> None:
@@ -84,7 +57,7 @@ def _file_command(file_format: str, title: str) -> None:
         start: str | None = FROM,
         end: str | None = TO,
         level_check: bool = LEVEL,
-        strict: bool = STRICT,
+        accept_refused: bool = ACCEPT,
         as_json: bool = JSON,
     ) -> None:
         from dxy_pipeline.sources.files import FileSource  # noqa: PLC0415 - a second, for Parquet's library
@@ -96,7 +69,7 @@ def _file_command(file_format: str, title: str) -> None:
             chosen = _calibrated(conn, files, file_format, options) if clock == "auto" else options
             return [FileSource(path, file_format, chosen, SystemClock()) for path in files]
 
-        _run(sources, SYMBOLS, window, strict=strict, as_json=as_json)
+        run(sources, SYMBOLS, window, accept_refused=accept_refused, as_json=as_json)
 
     load.__doc__ = f"{title}. A wrong file is refused whole; bad rows are refused one by one."
     app.command(file_format)(load)
@@ -117,14 +90,14 @@ def ecb(
     start: str | None = FROM,
     end: str | None = TO,
     pair: list[str] = PAIRS,
-    strict: bool = STRICT,
+    accept_refused: bool = ACCEPT,
     as_json: bool = JSON,
 ) -> None:
     """The European Central Bank's reference rates since 1999, one bar a day at 14:10 Frankfurt; needs no network."""
     from dxy_pipeline.sources.ecb import EcbSource  # noqa: PLC0415
 
     window = _window(start, end, SystemClock())
-    _run(lambda _: [EcbSource()], _symbols(pair), window, strict=strict, as_json=as_json)
+    run(lambda _: [EcbSource()], _symbols(pair), window, accept_refused=accept_refused, as_json=as_json)
 
 
 @app.command()
@@ -132,7 +105,7 @@ def simulated(
     start: str = typer.Option(..., "--from", help="First day or instant (UTC)."),
     end: str | None = TO,
     pair: list[str] = PAIRS,
-    strict: bool = STRICT,
+    accept_refused: bool = ACCEPT,
     as_json: bool = JSON,
 ) -> None:
     """Simulated minutes through the real daily rates; only into a database that `dxy demo` or `dxy up` created."""
@@ -144,7 +117,7 @@ def simulated(
         bar_store.require_simulation_allowed(conn)
         return [SimulatedSource(clock)]
 
-    _run(sources, _symbols(pair), _window(start, end, clock), strict=strict, as_json=as_json)
+    run(sources, _symbols(pair), _window(start, end, clock), accept_refused=accept_refused, as_json=as_json)
 
 
 @app.command()
@@ -152,7 +125,7 @@ def massive(
     start: str = typer.Option(..., "--from", help="First day or instant (UTC)."),
     end: str | None = TO,
     pair: list[str] = PAIRS,
-    strict: bool = STRICT,
+    accept_refused: bool = ACCEPT,
     as_json: bool = JSON,
 ) -> None:
     """Minutes from the Massive API (MASSIVE_API_KEY), within the plan's rate (DXY_MASSIVE_CALLS_PER_MINUTE)."""
@@ -166,62 +139,7 @@ def massive(
         calls_per_minute=settings.massive_calls_per_minute or None,
         tell=note,
     )
-    _run(lambda _: [source], _symbols(pair), _window(start, end, clock), strict=strict, as_json=as_json)
-
-
-def _run(
-    sources: Callable[[Connection[Any]], Sequence[FxSource]],
-    symbols: Sequence[str],
-    window: tuple[datetime, datetime],
-    *,
-    strict: bool,
-    as_json: bool,
-) -> None:
-    """Store everything the sources give and show what became of it."""
-    tally = Tally()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
-    with (
-        session.connect(
-            market_url(Settings.from_env(), progress=note), application_name="load", autocommit=True, role="dxy_writer"
-        ) as conn,
-        Progress(*columns, TimeElapsedColumn(), console=console(stderr=True), transient=True) as progress,
-    ):
-        schema.require_head(conn)
-        task = progress.add_task("reading", total=None)
-        try:
-            with session.user_errors():
-                for source in sources(conn):
-                    for batch in source.bars(symbols, *window):
-                        tally.add(batch, bar_store.write_fx(conn, source.name, source.feed, batch))
-                        progress.update(task, description=batch.progress, advance=len(batch.rows) + len(batch.rejected))
-        except UserError:
-            if tally.result != bar_store.WriteResult():
-                note(f"stored before the error: {tally.result.inserted:,} new bars; run it again to go on")
-            raise
-    _show(tally, as_json=as_json)
-    if tally.result.rejected:
-        note(f"warning: {tally.result.rejected:,} row(s) were refused; they are kept in dxy.rejected_bar")
-    if strict and tally.result.rejected:
-        raise typer.Exit(1)
-
-
-def _show(tally: Tally, *, as_json: bool) -> None:
-    counts = {f: getattr(tally.result, f) for f in ("inserted", "updated", "unchanged", "outranked", "rejected")}
-    span = {"first": tally.first, "last": tally.last}
-    refused = [{"row": r.location, "symbol": r.symbol, "time": r.ts, "reason": r.reason} for r in tally.refused]
-    if as_json:
-        emit({**counts, **span, "reasons": tally.reasons, "refused": refused, "notes": list(tally.notes)}, as_json=True)
-        return
-    emit({**counts, **span})
-    for line in tally.notes:
-        note(line)
-    if refused:
-        emit([{"refused because": reason, "rows": rows} for reason, rows in tally.reasons.most_common()])
-        emit(refused, title="refused rows")
-        if tally.result.rejected > len(refused):
-            note(f"shown: the first {len(refused)} of {tally.result.rejected:,}; all are in dxy.rejected_bar")
-    if not tally.first:
-        note("nothing to load in this range")
+    run(lambda _: [source], _symbols(pair), _window(start, end, clock), accept_refused=accept_refused, as_json=as_json)
 
 
 def _calibrated(conn: Connection[Any], files: Sequence[Path], file_format: str, options: FileOptions) -> FileOptions:

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
 from dxy_pipeline.settings import redact
@@ -42,6 +43,12 @@ def console(*, stderr: bool = False) -> Console:
 def note(line: str) -> None:
     """Print one line of progress or a remark to stderr."""
     console(stderr=True).print(escape(redact(line)), style="dim", soft_wrap=True)
+
+
+def progress_bar(*columns: ProgressColumn | str) -> Progress:
+    """Return a progress display on stderr that goes away at its end; where stderr is no screen, none at all."""
+    found = console(stderr=True)
+    return Progress(*columns, console=found, transient=True, disable=not found.is_terminal)
 
 
 def emit(report: Row | Sequence[Row], *, as_json: bool = False, title: str = "") -> None:

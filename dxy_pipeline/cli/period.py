@@ -14,7 +14,10 @@ def instant(text: str) -> datetime:
         raise UserError(
             f"'{text}' is not a day or an instant", hint="for example 2024-06-12 or 2024-06-12T08:00Z"
         ) from error
-    return ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
+    try:
+        return ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
+    except OverflowError as error:
+        raise UserError(f"'{text}' is outside the years 1 to 9999 in UTC", hint="bars begin in 1970") from error
 
 
 def period(start: str, end: str, now: datetime) -> tuple[datetime, datetime]:

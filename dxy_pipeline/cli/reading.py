@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import Connection
 
 from dxy_pipeline.db import schema, session
-from dxy_pipeline.db.embedded import market_url
+from dxy_pipeline.db.embedded import existing_url
 from dxy_pipeline.settings import Settings
 
 
@@ -15,7 +15,7 @@ from dxy_pipeline.settings import Settings
 def reading(name: str, *, statement_timeout: float | None = None) -> Generator[Connection[Any]]:
     """Open it in autocommit mode; raises UserError when it cannot be reached or the schema is not there."""
     settings = Settings.from_env()
-    url = settings.replica_url or market_url(settings)
+    url = settings.replica_url or existing_url(settings)
     with (
         session.user_errors(),
         session.connect(

@@ -21,9 +21,6 @@ def sql_constants() -> dict[str, str]:
         "recomputed_closes": ",\n                ".join(
             f"max(d.close::double precision) FILTER (WHERE d.canonical_symbol = '{symbol}')" for symbol, _, _ in names
         ),
-        "pivot_closes_plain": ",\n                ".join(
-            f"max(b.close::double precision) FILTER (WHERE b.canonical_symbol = '{symbol}')" for symbol, _, _ in names
-        ),
     }
 
 

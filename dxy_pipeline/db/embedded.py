@@ -153,14 +153,19 @@ class EmbeddedServer:
 
     def ensure_database(self, name: str) -> bool:
         """Create the database `name` unless it exists; returns whether it was created. The server must run."""
+        if self.has_database(name):
+            return False
         with psycopg.connect(self.url(), autocommit=True, connect_timeout=10) as conn:
-            if conn.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
-                return False
             try:
                 conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
             except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 return False  # another process was first
         return True
+
+    def has_database(self, name: str) -> bool:
+        """Return whether there is a database `name`. The server must run."""
+        with psycopg.connect(self.url(), autocommit=True, connect_timeout=10) as conn:
+            return conn.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is not None
 
     @property
     def _postmaster(self) -> Postmaster:
@@ -234,6 +239,23 @@ def market_url(settings: Settings, *, dbname: str = "dxy", progress: Progress = 
     server = server_for(settings, progress=progress)
     server.start()
     server.ensure_database(dbname)
+    return server.url(dbname)
+
+
+def existing_url(settings: Settings, *, dbname: str = "dxy", progress: Progress = _silent) -> str:
+    """Return the same for a command that only looks: a server that is stopped is started, nothing is created.
+
+    Raises UserError when there is no embedded server yet, or no such database on it.
+    """
+    if settings.database_url:
+        return settings.database_url
+    hint = "run `dxy demo` or `dxy up`, or `dxy db start` for an empty one; or set DATABASE_URL"
+    server = server_for(settings, progress=progress)
+    if not server.cluster.exists():
+        raise UserError(f"there is no embedded server in {settings.data_dir} yet", hint=hint)
+    server.start()
+    if not server.has_database(dbname):
+        raise UserError(f"there is no database {dbname} on the embedded server yet", hint=hint)
     return server.url(dbname)
 
 

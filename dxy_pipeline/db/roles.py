@@ -6,7 +6,8 @@ A desk may have default privileges that hand every new object to its web roles: 
 """
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 
 import psycopg
 from psycopg import sql
@@ -30,15 +31,27 @@ def notes(db: Database) -> list[str]:
     return []
 
 
+def todo(conn: psycopg.Connection, db: Database, *, new_functions: bool) -> list[tuple[str, str]]:
+    """Return what `apply` would do; `new_functions`: functions are to be deployed before. Reads only."""
+    missing = [r for r in (OWNER, WRITER, READER) if r not in db.roles] if db.can_create_role else []
+    found = [(f"create the roles {', '.join(missing)}", "NOLOGIN, of the whole server")] if missing else []
+    found += _owner_changes(conn, db)
+    if missing or new_functions or not _grants_hold(conn, db):
+        found.append((
+            f"grants: {READER} reads the three tables, {WRITER} writes data_bars and uses its sequence, both and"
+            f" {FUNCTION_CALLERS[0]} use our functions; nothing to PUBLIC",
+            "privileges only, for the roles that are there",
+        ))  # fmt: skip
+    return found
+
+
 def apply(conn: psycopg.Connection, db: Database) -> None:
     """Create missing roles where allowed, hand our objects to the owner of data_bars, set the grants. Idempotent."""
     present = _ensure_roles(conn, db)
     with conn.transaction():
-        if db.made_by_us and OWNER in present:
-            if _may_use(conn, OWNER):
-                _own_by(conn, OWNER, tables=True)
-        elif db.tables[BARS].owner != db.user:
-            _own_by(conn, db.tables[BARS].owner, tables=False)
+        owner = _future_owner(db, present)
+        if owner and (not db.made_by_us or _may_use(conn, owner)):
+            _own_by(conn, owner, tables=db.made_by_us)
         conn.execute(load("schema/grants"))
         close_to_outsiders(conn, db)
         if READER in present:
@@ -51,6 +64,7 @@ def apply(conn: psycopg.Connection, db: Database) -> None:
         for role in FUNCTION_CALLERS:
             if role in db.roles:
                 _on_functions(conn, "GRANT EXECUTE ON FUNCTION {} TO {}", role, with_legacy=False)
+        conn.execute(load("queries/record_function"), {"name": "grants", "sha256": _grants_digest(conn, present)})
 
 
 def close_to_outsiders(conn: psycopg.Connection, db: Database) -> None:
@@ -84,6 +98,59 @@ def policy_steps(db: Database) -> Iterator[Step]:
             ),
             "ACCESS EXCLUSIVE for an instant",
         )
+
+
+def _future_owner(db: Database, roles: Collection[str]) -> str | None:
+    """Return who has to own what we make: our own role where the tables are ours, else the owner of data_bars."""
+    if db.shape == "E":
+        return OWNER if OWNER in roles else None
+    owner = db.tables[BARS].owner
+    return owner if owner != db.user else None
+
+
+def _owner_changes(conn: psycopg.Connection, db: Database) -> list[tuple[str, str]]:
+    possible = {*db.roles, OWNER} if db.can_create_role else db.roles
+    owner = _future_owner(db, possible)
+    if owner is None:
+        return []
+    tables = db.shape == "E"
+    what = f"the schema dxy, our functions{' and the three tables' if tables else ''}"
+    if db.has_own_schema:
+        rows = conn.execute(load("queries/owned_objects"), {"owner": owner, "tables": tables}).fetchall()
+        if not rows or (tables and owner in db.roles and not _could_use(conn, db, owner)):
+            return []
+        what = ", ".join(name for _, name in rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+    return [(f"hand {what} to {owner}, who gets CREATE on the schemas", "ACCESS EXCLUSIVE on each for an instant")]
+
+
+def _could_use(conn: psycopg.Connection, db: Database, owner: str) -> bool:
+    """Whether `_may_use` would say yes; asks only."""
+    row = conn.execute(
+        "SELECT pg_has_role(current_user, %(owner)s, 'USAGE')"
+        " OR pg_has_role(current_user, %(owner)s, 'MEMBER WITH ADMIN OPTION')",
+        {"owner": owner},
+    ).fetchone()
+    return bool(row and row[0]) or (db.can_create_role and db.server_version < 160000)
+
+
+def _grants_hold(conn: psycopg.Connection, db: Database) -> bool:
+    if not (db.has_own_schema and db.has_digests and db.migration_state and db.tables):
+        return False
+    stored = conn.execute("SELECT d.sha256 FROM dxy.function_digest AS d WHERE d.name = 'grants'").fetchone()
+    if not stored or stored[0] != _grants_digest(conn, db.roles):
+        return False
+    row = conn.execute(load("queries/grants_hold")).fetchone()
+    return bool(row and row[0])
+
+
+def _grants_digest(conn: psycopg.Connection, roles: Collection[str]) -> str:
+    """Return what the grants follow from: their text, who is there, the functions as deployed."""
+    texts = [load(f"schema/{name}") for name in ("grants", "grant_reader", "grant_writer")]
+    rows = conn.execute(
+        "SELECT d.name, d.sha256 FROM dxy.function_digest AS d"
+        " WHERE d.name NOT IN ('grants', 'fx_session') AND NOT starts_with(d.name, 'migration/') ORDER BY 1"
+    ).fetchall()
+    return hashlib.sha256(repr([texts, sorted(roles), rows]).encode()).hexdigest()
 
 
 def _ensure_roles(conn: psycopg.Connection, db: Database) -> set[str]:

@@ -1,51 +1,31 @@
-"""Schema of a market database: what `dxy db plan` reports and `dxy db upgrade` does.
+"""Schema of a market database: what `dxy db plan` reports and `dxy db upgrade` does, from one list of parts.
 
-Tables come from Alembic versions; functions are files, replaced when their text changed; the desk's tables are widened
-by `widen`. A database with active legacy DXY 1m rows gets ledger and functions only: its tables wait for the migration.
+Each part says what it would do by looking, and does it. A database with active legacy DXY 1m rows gets ledger and
+functions only: its tables and its registry wait for the migration.
 """
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.resources import files
 
 import psycopg
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from psycopg import sql
 
-from dxy_pipeline.core import fx_week
-from dxy_pipeline.db import fitness, registry, roles, widen
-from dxy_pipeline.db.constants import sql_constants
-from dxy_pipeline.db.shape import BARS, TABLES, Database, inspect
+from dxy_pipeline.db import calendar, fitness, functions, natives, registry, roles, versions, widen
+from dxy_pipeline.db.shape import BARS, OURS, TABLES, Database, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.sql import load, render
+from dxy_pipeline.sql import load
 
 OLDEST_SERVER, OLDEST_NAME = 150000, "PostgreSQL 15"
-CALENDAR_FROM, CALENDAR_TO = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-# In order of use: a function comes after those it calls.
-FUNCTIONS = (
-    "index_price",
-    "feed_rank",
-    "lock_days",
-    "check_range",
-    "assert_target_writable",
-    "assert_rollup_writable",
-    "touch_targets",
-    "bar_images",
-    "touch_trigger",
-    "touch_truncate",
-    "rollup_bars",
-    "open_minutes",
-    "recomputed_minutes",
-    "gap_ledger",
-    "contract_objects",
-    "calc_dxy_range_1m",
-    "calc_dxy_rollup_range",
-)
+Note = Callable[[str], None]
+Line = tuple[str, str]  # what is done; what it locks or touches
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an upgrade. `todo` looks and says what `do` would do now; `waits`: on the desk's own tables."""
+
+    todo: Callable[[psycopg.Connection, Database], list[Line]]
+    do: Callable[[psycopg.Connection, Database, Note], None]
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,44 +40,34 @@ class Plan:
     migration_state: str | None
     legacy_active_rows: int
     refused: list[str] = field(default_factory=list)
-    steps: list[tuple[str, str]] = field(default_factory=list)
-    waits_for_migration: list[tuple[str, str]] = field(default_factory=list)
+    steps: list[Line] = field(default_factory=list)
+    waits_for_migration: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def plan(conn: psycopg.Connection) -> Plan:
     """Look at the database and say what `upgrade` would do. Writes nothing; works on a read-only connection."""
-    db, scripts = inspect(conn), ScriptDirectory.from_config(_config())
+    db = inspect(conn)
     result = Plan(
         db.name,
         db.shape,
         db.server_version,
         db.revision,
-        scripts.get_current_head() or "",
+        versions.head(),
         db.migration_state,
         db.legacy_active_rows,
-        refused=_refusals(conn, db, scripts),
+        refused=_refusals(conn, db),
     )
     if result.refused:
         return result
-    pending = [s.revision for s in scripts.iterate_revisions("heads", db.revision or "base")]
-    for revision in reversed(pending):
-        result.steps.append((f"schema version {revision}: {scripts.get_revision(revision).doc}", "new objects only"))
-    changed = changed_functions(conn) if db.has_digests else [*FUNCTIONS]
-    result.steps.extend((f"function file {name}", "replaces the function only") for name in changed)
-    if not db.has_own_schema:
-        result.steps.append(("FX calendar, roles and grants", "new objects only"))
-    if db.tables:
-        ddl = [(s.title, s.lock) for s in widen.steps(conn, db)]
-        (result.waits_for_migration if _awaits_migration(db) else result.steps).extend(ddl)
-    elif not db.has_own_schema:
-        result.steps.append((f"create {BARS}, derived_data_bars, core_asset_registry_all", "new objects only"))
-    result.steps.extend((s.title, s.lock) for s in roles.policy_steps(db))
-    result.notes.extend(roles.notes(db))
+    for part in PARTS:
+        waits = part.waits and _awaits_migration(db)
+        (result.waits_for_migration if waits else result.steps).extend(part.todo(conn, db))
+    result.notes.extend([*roles.notes(db), *natives.notes(conn, db)])
     return result
 
 
-def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: None) -> Plan:
+def upgrade(conn: psycopg.Connection, note: Note = lambda _: None) -> Plan:
     """Bring the database to head; `conn` is in autocommit mode. Idempotent; returns the plan it followed.
 
     Raises UserError when the database cannot be served, with the first reason and how many more there are.
@@ -113,25 +83,10 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
     except psycopg.errors.LockNotAvailable as error:
         raise UserError(f"another upgrade of database {todo.database} is under way", hint="wait for its end") from error
     try:
-        before = inspect(conn)
-        if not before.has_own_schema:
-            conn.execute("CREATE SCHEMA dxy")
-        _run_versions(conn, empty=not before.tables)
-        deploy_functions(conn, legacy=before.shape == "E", note=note)
-        _fill_calendar(conn)
-        db = inspect(conn)
-        if db.migration_state is None:
-            state = "legacy" if db.legacy_active_rows else "none"
-            conn.execute("INSERT INTO dxy.migration_control (state) VALUES (%s) ON CONFLICT DO NOTHING", (state,))
+        for part in PARTS:
             db = inspect(conn)
-        if not _awaits_migration(db):
-            widen.apply(conn, widen.steps(conn, db), note)
-            if inspect(conn).tables[BARS].key_index() is None:
-                raise UserError(f"public.{BARS} has no valid unique index on its key", hint='see "dxy db plan"')
-            moved = db.migration_state in {"none", "cut_over", "retired"}
-            registry.upsert(conn, inspect(conn), data_location="data_bars" if moved else "derived_data_bars")
-        roles.apply(conn, inspect(conn))
-        widen.apply(conn, [*roles.policy_steps(inspect(conn))], note)
+            if not (part.waits and _awaits_migration(db)) and part.todo(conn, db):
+                part.do(conn, db, note)
         conn.execute(load("queries/record_routines"))
     finally:
         conn.execute("SELECT pg_advisory_unlock(7411, -1)")
@@ -143,45 +98,18 @@ def require_head(conn: psycopg.Connection) -> None:
     db = inspect(conn)
     if db.revision is None:
         raise UserError(f"database {db.name} has no schema of this project", hint='run "dxy db upgrade" first')
-    scripts = ScriptDirectory.from_config(_config())
-    if reasons := _newer(db, scripts):
+    if reasons := versions.newer(db):
         raise UserError(reasons[0], hint="install the newer version of dxy_pipeline")
-    if db.revision != scripts.get_current_head():
+    if db.revision != versions.head():
         raise UserError(f"database {db.name} is at schema version {db.revision}", hint='run "dxy db upgrade" first')
     if missing := [name for name in TABLES if name not in db.tables]:
         raise UserError(f"a table is missing: public.{missing[0]}", hint='see "dxy db plan"; restore it from a backup')
 
 
-def changed_functions(conn: psycopg.Connection) -> list[str]:
-    """Function files whose text is not the deployed one."""
-    deployed = dict(conn.execute("SELECT d.name, d.sha256 FROM dxy.function_digest AS d").fetchall())
-    return [name for name in FUNCTIONS if deployed.get(name) != _digest(_function_text(name))]
-
-
-def deploy_functions(conn: psycopg.Connection, *, legacy: bool, note: Callable[[str], None] = lambda _: None) -> None:
-    """Create or replace the functions whose text changed, each with its digest in one transaction.
-
-    `legacy` also creates the legacy writer where the database has none of that name.
-    """
-    db = inspect(conn)
-    for name in changed_functions(conn):
-        note(f"function file {name}")
-        with conn.transaction():
-            # A desk's tables may lack columns that only `dxy migrate prepare` adds; nothing calls the body before.
-            conn.execute("SET LOCAL check_function_bodies = off")
-            conn.execute(_function_text(name))
-            roles.close_to_outsiders(conn, db)
-            conn.execute(load("queries/record_function"), {"name": name, "sha256": _digest(_function_text(name))})
-    if legacy and roles.LEGACY_FUNCTION not in db.functions:
-        with conn.transaction():
-            conn.execute(_function_text(roles.LEGACY_FUNCTION))
-            roles.close_to_outsiders(conn, inspect(conn))
-
-
-def _refusals(conn: psycopg.Connection, db: Database, scripts: ScriptDirectory) -> list[str]:
+def _refusals(conn: psycopg.Connection, db: Database) -> list[str]:
     if db.server_version < OLDEST_SERVER:
         return [f"the server is version {db.server_version // 10000}; needed: {OLDEST_NAME} or newer"]
-    if newer := _newer(db, scripts):
+    if newer := versions.newer(db):
         return newer
     found = fitness.refusals(conn, db) if db.tables else []
     if not db.has_own_schema and not db.can_create_schema:
@@ -196,60 +124,46 @@ def _refusals(conn: psycopg.Connection, db: Database, scripts: ScriptDirectory) 
     return found
 
 
-def _newer(db: Database, scripts: ScriptDirectory) -> list[str]:
-    known = {script.revision for script in scripts.walk_revisions()}
-    if db.revision is not None and db.revision not in known:
-        return [f"the database is at schema version {db.revision}, newer than this code"]
-    return []
-
-
 def _awaits_migration(db: Database) -> bool:
     if db.migration_state is None:
         return db.legacy_active_rows > 0
     return db.migration_state in {"legacy", "rolled_back"}
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("dxy_pipeline.db").joinpath("alembic")))
-    return config
+def _table_steps(conn: psycopg.Connection, db: Database) -> list[widen.Step]:
+    return widen.steps(conn, db) if db.tables else [widen.touch_step()]
 
 
-def _run_versions(conn: psycopg.Connection, *, empty: bool, target: str = "head") -> None:
-    """Hand Alembic its own SQLAlchemy view of the psycopg connection."""
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: conn, poolclass=sqlalchemy.pool.StaticPool, pool_reset_on_return=None
-    )
-    conn.autocommit = False
-    try:
-        with engine.connect() as connection:
-            config = _config()
-            config.attributes.update(connection=connection, empty=empty)
-            command.upgrade(config, target)
-            connection.commit()
-    finally:
-        conn.rollback()
-        conn.autocommit = True
+def _widen(conn: psycopg.Connection, db: Database, note: Note) -> None:
+    widen.apply(conn, _table_steps(conn, db), note)
+    if inspect(conn).tables[BARS].key_index() is None:
+        raise UserError(f"public.{BARS} has no valid unique index on its key", hint='see "dxy db plan"')
 
 
-def _function_text(name: str) -> sql.SQL:
-    return sql.SQL(render(f"functions/{name}", sql_constants()))
+def _location(db: Database) -> str:
+    return BARS if (db.migration_state or "none") in OURS and not _awaits_migration(db) else "derived_data_bars"
 
 
-def _digest(text: sql.SQL) -> str:
-    return hashlib.sha256(text.as_string().encode()).hexdigest()
+def _lines(steps: Iterator[widen.Step] | list[widen.Step]) -> list[Line]:
+    return [(step.title, step.lock) for step in steps]
 
 
-def _fill_calendar(conn: psycopg.Connection) -> None:
-    """Write the FX calendar when it is not the one of `core.fx_week`."""
-    rows = [(s[0], s[1]) for s in fx_week.sessions(CALENDAR_FROM, CALENDAR_TO)]
-    digest = hashlib.sha256(repr(rows).encode()).hexdigest()
-    stored = conn.execute("SELECT d.sha256 FROM dxy.function_digest AS d WHERE d.name = 'fx_session'").fetchone()
-    if stored and stored[0] == digest:
-        return
-    with conn.transaction():
-        conn.execute("DELETE FROM dxy.fx_session")
-        with conn.cursor().copy("COPY dxy.fx_session (opens_at, closes_at) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-        conn.execute(load("queries/record_function"), {"name": "fx_session", "sha256": digest})
+PARTS = (
+    Part(versions.todo, lambda conn, _db, _note: versions.apply(conn)),
+    Part(functions.todo, lambda conn, _db, note: functions.deploy(conn, note)),
+    Part(calendar.todo, lambda conn, _db, _note: calendar.fill(conn)),
+    Part(lambda conn, db: _lines(_table_steps(conn, db)), _widen, waits=True),
+    Part(
+        lambda conn, db: registry.todo(conn, db, data_location=_location(db)),
+        lambda conn, db, _note: registry.upsert(conn, db, data_location=_location(db)),
+        waits=True,
+    ),
+    Part(
+        lambda conn, db: roles.todo(conn, db, new_functions=bool(functions.todo(conn, db))),
+        lambda conn, db, _note: roles.apply(conn, db),
+    ),
+    Part(
+        lambda _conn, db: _lines(roles.policy_steps(db)),
+        lambda conn, db, note: widen.apply(conn, [*roles.policy_steps(db)], note),
+    ),
+)

@@ -15,6 +15,10 @@ from dxy_pipeline.sql import load
 BARS, DERIVED, REGISTRY = "data_bars", "derived_data_bars", "core_asset_registry_all"
 TABLES = (BARS, DERIVED, REGISTRY)
 KEY = ("canonical_symbol", "timeframe", "ts_utc")
+# States of the migration by whose DXY minutes are ours to write: all, only recent ones, none yet.
+OURS = frozenset({"none", "cut_over", "retired"})
+PARTLY = frozenset({"dual_write", "verified"})
+NOT_YET = frozenset({"legacy", "prepared", "rolled_back"})
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Database:
 
     @property
     def shape(self) -> str:
-        """E (empty, or made by us), S (the seed's tables) or P (production-like): see docs/databases.md."""
+        """E (empty, or made by us), S (the seed's tables) or P (production-like, ids)."""
         if self.made_by_us or not self.tables:
             return "E"
         bars = self.tables.get(BARS)

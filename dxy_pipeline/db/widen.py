@@ -151,9 +151,13 @@ def _index_steps(db: Database) -> Iterator[Step]:
 
 
 def _trigger_steps(conn: psycopg.Connection, db: Database) -> Iterator[Step]:
-    if db.has_own_schema and conn.execute(load("queries/has_touch_triggers")).fetchone():
-        return
-    yield Step(
+    if not (db.has_own_schema and conn.execute(load("queries/has_touch_triggers")).fetchone()):
+        yield touch_step()
+
+
+def touch_step() -> Step:
+    """The step that also tables of our own need."""
+    return Step(
         "log touched minutes by triggers on data_bars",
         sql.SQL(load("schema/touch_triggers")),
         "SHARE ROW EXCLUSIVE for an instant; readers are not held up",

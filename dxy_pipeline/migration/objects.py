@@ -69,7 +69,8 @@ def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
 
 
 def withdraw(conn: psycopg.Connection[Any]) -> None:
-    """Remove the undo images and the views (a rollback's last step; the functions stay, nothing calls them)."""
+    """Remove undo images, notes and views (a rollback's last step; the functions stay, nothing calls them)."""
+    conn.execute("DELETE FROM dxy.unverifiable_minute")
     conn.execute("DROP VIEW IF EXISTS dxy.legacy_image, dxy.legacy_source, dxy.bars_image")
     conn.execute("DROP TABLE IF EXISTS dxy.migration_undo")
     conn.execute("DELETE FROM dxy.function_digest WHERE name = 'migration/images'")

@@ -59,7 +59,10 @@ class FileSource:
         self._clock = clock
 
     def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> Iterator[Batch]:
-        """Yield the file's bars of `symbols` in [start, end), aware UTC, and every row of it that cannot be one."""
+        """Yield the file's bars of `symbols` in [start, end), aware UTC, and every row that cannot be one.
+
+        A row of another time is passed over, good or bad; one in the future or before 1970 is refused.
+        """
         now, seen = self._clock.now(), SeenKeys()
         wanted = frozenset(symbols)
         rows = self._reader.rows(self.path, self._options)
@@ -69,9 +72,11 @@ class FileSource:
         self._check_sample(chunk)
         while chunk:
             faults = [self._rejected(line, row) for line, row in chunk if isinstance(row, Fault)]
-            located = ((f"{self.path.name}:{line}", row) for line, row in chunk if isinstance(row, Bar))
-            good, refused = screen(located, now, seen)
-            kept = [bar for bar in good if bar.symbol in wanted and start <= bar.ts_utc < end]
+            bars = (
+                (line, row) for line, row in chunk if isinstance(row, Bar) and _concerns(row.ts_utc, start, end, now)
+            )
+            good, refused = screen(((f"{self.path.name}:{line}", bar) for line, bar in bars), now, seen)
+            kept = [bar for bar in good if bar.symbol in wanted]
             rejected = sorted(faults + refused, key=lambda row: int(row.location.rpartition(":")[2]))
             yield Batch(kept, rejected, progress=f"{self.path.name} line {chunk[-1][0]:,}")
             chunk = list(islice(rows, BATCH_ROWS))
@@ -103,6 +108,10 @@ class FileSource:
                 f"the rows of {self.path.name} are {min(steps) // MINUTE} minutes apart: these are not minute bars",
                 hint="export one-minute (M1) bars",
             )
+
+
+def _concerns(ts: datetime, start: datetime, end: datetime, now: datetime) -> bool:
+    return ts.tzinfo is None or start <= ts < end or ts > now or ts < EPOCH
 
 
 def check_level(file_name: str, symbol: str, bars: list[Bar]) -> None:

@@ -5,11 +5,13 @@ Readers, clients and simulations implement it in their own modules; nothing here
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from dxy_pipeline.core.bars import Bar, Rejected
 from dxy_pipeline.errors import UserError
+
+OVERLAP: Final = timedelta(minutes=15)  # recent minutes come late or are revised: each tick covers them again
 
 
 class SourceError(UserError):

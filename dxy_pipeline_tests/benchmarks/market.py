@@ -125,7 +125,7 @@ def market(running: EmbeddedServer, name: str, start: datetime) -> Iterator[Mark
     running.ensure_database(name)
     with session.connect(running.url(name), application_name="bench", autocommit=True, statement_timeout=0) as conn:
         schema.upgrade(conn)
-        bar_store.mark_created_by(conn, "test")
+        bar_store.mark_created_by(conn, "demo")
         _fill(conn, start)
         for table in ("data_bars", "derived_data_bars"):
             conn.execute(sql.SQL("ALTER TABLE public.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))

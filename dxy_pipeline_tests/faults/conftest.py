@@ -20,7 +20,7 @@ DAYS = timedelta(days=14)
 
 def fill(conn: psycopg.Connection, start: datetime, end: datetime) -> None:
     """Load the simulated feed of [start, end), derive and roll up: what a running pipeline has at `end`."""
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     source = SimulatedSource(FixedClock(end))
     for batch in source.bars(SYMBOLS, start, end):
         bar_store.write_fx(conn, source.name, source.feed, batch)

@@ -1,7 +1,7 @@
 """The assets run through Dagster on a real database: ranges, days, live minutes, failures, late data, monitoring."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import pytest
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from sqlalchemy import select
 
-from dxy_pipeline import bar_store, live_state
+from dxy_pipeline import bar_store, client, live_state
+from dxy_pipeline.assets.fx_bars import catch_up
 from dxy_pipeline.assets.outcome import AUTOMATIC_TAG
 from dxy_pipeline.automation.late_data import late_data_sensor
 from dxy_pipeline.automation.live import RANGE_END, RANGE_START
@@ -19,19 +20,23 @@ from dxy_pipeline.automation.monitoring import due, monitoring_sensor
 from dxy_pipeline.automation.retention import delete_evaluations, delete_runs, newest_runs
 from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.checks.planned_rows import release_for_ended_runs
+from dxy_pipeline.core.bars import Bar
 from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
 from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
+from dxy_pipeline.sources.protocol import Batch
+from dxy_pipeline_tests.bars import put_six, remove
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.pipeline import Pipeline, counted, failure_of, materializations, said
 
 pytestmark = pytest.mark.timeout(300)
 
+HOUR = timedelta(hours=1)
 MONDAY, TUESDAY = date(2024, 6, 10), date(2024, 6, 11)
 
 
 @pytest.fixture
 def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield Pipeline(
             instance, MarketDatabase(url_override=db), FxFeed(kind="simulated"), PipelineClock(pinned=NOW.isoformat())
@@ -129,6 +134,24 @@ def test_external_bars_are_observed_and_derived(pipeline: Pipeline, conn: psycop
     assert counted(conn, "data_bars", "1m")[MONDAY] > 1300
 
 
+@dataclass
+class Hourly:
+    """A source with one bar an hour from `since` on, and before that only the minute a hundred days ago."""
+
+    since: datetime
+    until: datetime
+    asked: list[tuple[datetime, datetime]] = field(default_factory=list)
+    name: str = "ingest"
+    feed: str = "file"
+
+    def bars(self, symbols: Sequence[str], start: datetime, end: datetime) -> Iterator[Batch]:
+        self.asked.append((start, end))
+        hours = [self.until - timedelta(days=100)]
+        hours += [self.since + timedelta(hours=h) for h in range((self.until - self.since) // timedelta(hours=1))]
+        rows = [Bar(s, ts, 1.0, 1.0, 1.0, 1.0) for s in symbols for ts in hours if start <= ts < end]
+        yield Batch(rows)
+
+
 class TestLive:
     def test_the_first_run_makes_some_days_and_the_next_goes_on(
         self, pipeline: Pipeline, conn: psycopg.Connection
@@ -163,6 +186,35 @@ class TestLive:
         progress = live_state.progress(conn, "simulated")
         assert progress is not None
         assert progress.fetched_until == NOW
+
+    @pytest.mark.parametrize(("days_away", "runs"), [(10, 1), (40, 2)])
+    def test_a_pair_that_was_away_is_filled_to_its_own_last_bar(
+        self, pipeline: Pipeline, conn: psycopg.Connection, days_away: int, runs: int
+    ) -> None:
+        """The feed itself was never away, so its progress says nothing of the pair; a month a run, until it is whole."""
+        away = NOW - timedelta(days=days_away)
+        put_six(conn, away)
+        put_six(conn, NOW - timedelta(minutes=1))
+        remove(conn, "USDCAD", NOW - timedelta(minutes=1))
+        live_state.note(conn, "simulated", NOW)
+        for run in range(1, runs + 1):
+            assert pipeline.live().success
+            assert client.final_until(now=NOW + HOUR, conn=conn) <= NOW - live_state.OVERLAP
+            whole = max(counted(conn, "data_bars", "1m", "USDCAD")) == NOW.date()
+            assert whole is (run == runs)
+        filled = counted(conn, "data_bars", "1m", "USDCAD")
+        missing = [d for d in days(day_start(day_of(away)) + DAY, NOW) if d not in filled and d.weekday() != 5]
+        assert missing == []
+        assert counted(conn, "data_bars", "1m", "EURUSD").keys() == {day_of(away), NOW.date()}, "the others were there"
+
+    def test_a_month_in_which_the_source_has_nothing_does_not_wedge(self, conn: psycopg.Connection) -> None:
+        put_six(conn, NOW - timedelta(days=100))
+        source = Hourly(since=NOW - timedelta(days=20), until=NOW)
+        starts = live_state.pair_starts(live_state.latest_by_pair(conn), NOW - timedelta(minutes=15))
+        _, until = catch_up(conn, source, starts, NOW, lambda _: None)
+        assert until == NOW
+        assert counted(conn, "data_bars", "1m", "USDCAD").keys() >= set(days(NOW - timedelta(days=19), NOW))
+        assert len(source.asked) <= 5
 
     def test_a_source_that_is_down_is_a_state_not_a_storm(self, pipeline: Pipeline, conn: psycopg.Connection) -> None:
         live_state.note(conn, "massive", NOW - timedelta(minutes=30))

@@ -4,16 +4,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from dxy_pipeline import bar_store, client
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
+from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.db import schema
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.sources.files import FolderSource
 from dxy_pipeline.sources.protocol import Batch
+from dxy_pipeline.sources.reading import FileOptions
 from dxy_pipeline_tests.bars import MINUTE, PRICE, RATES, T0, dxy_minutes, put, put_six, row_versions, scalar
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.shapes import START, build_shape_p, build_shape_s
@@ -57,7 +61,7 @@ RANKED = ["simulated", "ecb", "file", "massive"]
 def test_who_wins_a_key(conn: psycopg.Connection, better: str, worse: str) -> None:
     if RANKED.index(better) <= RANKED.index(worse):
         return
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     write(conn, worse, six(factor=1.01))
     assert write(conn, better, six()) == bar_store.WriteResult(updated=6)
     assert write(conn, worse, six(factor=1.02)) == bar_store.WriteResult(outranked=6)
@@ -82,6 +86,33 @@ def test_refused_rows_are_kept_and_good_ones_stored(conn: psycopg.Connection) ->
     assert kept == [("ingest", "f.csv:7", "EURUSD", "2024-06-12T08:00Z", "price is negative", {"close": "-1"})]
 
 
+def test_a_refused_row_is_kept_once_however_often_it_is_read(conn: psycopg.Connection) -> None:
+    """Each live tick covers the last quarter of an hour again: one bad bar must not be a row a minute for ever."""
+    bad = Rejected("f.csv:7", "EURUSD", "2024-06-12T08:00Z", {"close": "-1"}, RejectReason.NEGATIVE)
+    for _ in range(3):
+        assert write(conn, "file", [], [bad, bad]).rejected == 2
+    others = [bad._replace(location="f.csv:8"), bad._replace(payload={"close": "-2"}), bad._replace(symbol="USDJPY")]
+    write(conn, "file", [], others)
+    assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 4
+    for place in range(3):  # the answer's window moves on
+        write(conn, "massive", [], [bad._replace(location=f"C:EURUSD page 1 item {place}")])
+    assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 5
+
+
+def test_a_folder_read_each_minute_adds_its_bad_rows_once(conn: psycopg.Connection, tmp_path: Path) -> None:
+    rows = "".join(f"{T0 + i * MINUTE:%Y-%m-%dT%H:%M:%SZ},1.08,1.08,1.08,{1.08 if i % 5 else -1}\n" for i in range(60))
+    (tmp_path / "EURUSD.csv").write_text(f"time,open,high,low,close\n{rows}nonsense,1,1,1,1\n")
+    source = FolderSource(tmp_path, "*.csv", "csv", FileOptions(check_level=False), FixedClock(NOW))
+    for minute in range(3):
+        now = T0 + (30 + minute) * MINUTE
+        for batch in source.bars(("EURUSD",), now - 15 * MINUTE, now):
+            bar_store.write_fx(conn, source.name, source.feed, batch)
+    reasons = (
+        "SELECT jsonb_object_agg(reason, n) FROM (SELECT reason, count(*) AS n FROM dxy.rejected_bar GROUP BY 1) AS r"
+    )
+    assert scalar(conn, reasons) == {"price is negative": 4, "not parseable": 1}
+
+
 def test_a_batch_is_all_or_nothing(conn: psycopg.Connection) -> None:
     conn.execute("ALTER TABLE data_bars ADD CONSTRAINT odd CHECK (canonical_symbol <> 'USDCHF')")
     bad = Rejected("f.csv:7", "EURUSD", "x", {}, RejectReason.NEGATIVE)
@@ -91,7 +122,7 @@ def test_a_batch_is_all_or_nothing(conn: psycopg.Connection) -> None:
     assert scalar(conn, "SELECT count(*) FROM dxy.rejected_bar") == 0
 
 
-@pytest.mark.parametrize("creator", [None, "somebody"])
+@pytest.mark.parametrize("creator", [None, "somebody", "test"])
 def test_simulated_bars_only_where_we_made_the_database(conn: psycopg.Connection, creator: str | None) -> None:
     if creator:
         bar_store.mark_created_by(conn, creator)

@@ -220,6 +220,7 @@ def test_a_migrated_minute_without_inputs_counts_neither_way(conn: psycopg.Conne
         """ '{"kind": "dxy", "migrated_from": "derived_data_bars"}')""",
         (NOW - 10 * HOUR,),
     )
+    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (NOW - 10 * HOUR,))
     found = failed(run_checks(conn, NOW, only=["count_match", "drift", "source_synthetic"]))
     assert found == {}
 
@@ -300,6 +301,7 @@ class TestCommands:
         assert report["healthy"] is False
         assert {a["asset"] for a in report["assets"]} == {"fx_1m", "dxy_1m", "dxy_5m", "dxy_1h"}
         assert report["incidents"] == []
+        assert report["final until"].keys() == {"dxy_1m", "dxy_5m", "dxy_1h"}
         assert CliRunner().invoke(app, ["alerts", "list"]).exit_code == 0
 
     def test_one_check_on_demand(self, db: str, conn: psycopg.Connection, monkeypatch) -> None:

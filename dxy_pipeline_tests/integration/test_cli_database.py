@@ -183,10 +183,14 @@ def test_a_newer_database(db: str, dxy: Callable[..., Ran]) -> None:
         ("2024-06-11", f"{TODAY + timedelta(days=2)}", "is in the future"),
         ("1969-12-31", "2024-06-10", "is before 1970"),
         ("yesterday", "2024-06-10", "'yesterday' is not a day or an instant"),
+        ("0001-01-01T00:00+14:00", "2024-06-10", "is outside the years 1 to 9999 in UTC"),
+        ("2024-06-11", "9999-12-31T23:59-14:00", "is outside the years 1 to 9999 in UTC"),
     ],
 )
 def test_a_wrong_range(db: str, dxy: Callable[..., Ran], start: str, end: str, words: str) -> None:
-    one_line(dxy(db, "backfill", "--from", start, "--to", end), words)
+    ran = dxy(db, "backfill", "--from", start, "--to", end)
+    one_line(ran, words)
+    assert ran.err.startswith("error: ")
 
 
 def test_an_unknown_asset_and_pair(db: str, dxy: Callable[..., Ran]) -> None:

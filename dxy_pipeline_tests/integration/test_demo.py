@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dxy_pipeline.checks.config import CHECKS
 
 
 def _dxy(*args: str, data_dir: Path, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -23,6 +26,10 @@ def test_demo_is_healthy_and_a_second_one_writes_nothing(place: Path) -> None:
     assert report["healthy"] is True
     assert report["rows_written"] > 100_000
     assert all(check["passed"] for check in report["checks"])
+    # every check, over all that is stored: a wrong bar on the first of the ten days is as wrong as one on the last
+    assert {(check["asset_key"], check["name"]) for check in report["checks"]} == {(c.asset, c.name) for c in CHECKS}
+    match = next(check for check in report["checks"] if check["name"] == "count_match")
+    assert int(re.search(r"([\d,]+) bars", match["description"])[1].replace(",", "")) > 15_000
     assert {figures["asset"] for figures in report["assets"] if figures["bars"]} == {
         "fx_1m",
         "dxy_1m",

@@ -247,6 +247,44 @@ def test_count_match_is_a_post_condition(any_conn: psycopg.Connection) -> None:
     assert dxy_minutes(any_conn) == {}
 
 
+MEDDLE = """CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF new.canonical_symbol = 'DXY' THEN {} END IF; RETURN new; END $$"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "new.ts_utc := new.ts_utc + interval '1 hour';",
+        "new.close := new.close + 1;",
+        "new.high := new.high + 0.00000001;",
+        "new.open := NULL;",
+        "new.close := NULL;",
+        # two rows change places: count, sums and the set of prices stay as they are
+        "new.ts_utc := CASE new.ts_utc WHEN '2024-06-12 08:00Z' THEN '2024-06-12 08:01Z'"
+        " WHEN '2024-06-12 08:01Z' THEN '2024-06-12 08:00Z' ELSE new.ts_utc END;",
+    ],
+)
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE"])
+def test_count_match_compares_keys_and_prices(any_conn: psycopg.Connection, change: str, event: str) -> None:
+    """A desk's trigger that changes what we write: success must not be said of rows that nobody meant."""
+    put_six(any_conn, T0, 3, step=1e-4)
+    if event == "UPDATE":
+        if "CASE" in change:
+            return  # two rows cannot change places in an UPDATE: the key's index refuses it
+        derive(any_conn, T0, T0 + HOUR)
+        put_six(any_conn, T0, 3, step=2e-4, rates={**RATES, "EURUSD": 1.09})
+    before = dxy_minutes(any_conn)
+    any_conn.execute(MEDDLE.format(change))  # type: ignore[arg-type]
+    any_conn.execute(
+        f"CREATE TRIGGER meddle BEFORE {event} ON data_bars FOR EACH ROW EXECUTE FUNCTION meddle()"  # type: ignore[arg-type]
+    )
+    envelope = derive(any_conn, T0, T0 + HOUR)
+    assert envelope["success"] is False, envelope
+    assert "count-match failed: rows of data_bars are not as they were meant" in envelope["error"]
+    assert "2024-06-12T08:00Z is " in envelope["error"]
+    assert dxy_minutes(any_conn) == before
+
+
 def test_as_an_rpc_with_iso_strings(conn: psycopg.Connection) -> None:
     put_six(conn, T0, 2)
     arguments = {"p_from_utc": "2024-06-12T08:00:00+00:00", "p_to_utc": "2024-06-12T10:00:00+02:00"}
@@ -314,6 +352,7 @@ def migrated_bar(conn: psycopg.Connection, ts: datetime, price: float) -> None:
 
 def test_a_migrated_bar_without_inputs_is_kept(conn: psycopg.Connection) -> None:
     migrated_bar(conn, T0, 104.5)
+    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (T0,))
     before = row_versions(conn)
     envelope = derive(conn, T0, T0 + HOUR)
     assert (envelope["inserted"], envelope["updated"], envelope["deleted"]) == (0, 0, 0)

@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,3 +253,23 @@ def test_embedded_server_otherwise(place: Path) -> None:
         assert conn.info.dbname == "market"
     assert market_url(settings, dbname="market") == url
     assert server_for(settings).stop()
+
+
+@pytest.mark.parametrize("command", [("status",), ("db", "plan"), ("checks", "run")])
+def test_commands_that_look_make_no_server(place: Path, command: tuple[str, ...]) -> None:
+    """A fresh data directory: they say what is not there yet, and leave nothing behind, least of all a server."""
+    fresh = place / "fresh"
+    fresh.mkdir()
+    fresh.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", *command],
+        env={**os.environ, "DXY_DATA_DIR": str(fresh)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"error: there is no embedded server in {fresh} yet")
+    assert "hint: run `dxy demo` or `dxy up`" in done.stderr
+    assert list(fresh.iterdir()) == []

@@ -153,7 +153,7 @@ def test_bad_rows_are_refused_by_name_and_kept_and_the_others_stored(load, conn,
     )
     path = write_csv(tmp_path / "fx.csv", good, extra)
     result = load("csv", path)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "refused because" in result.stdout
     assert "7 row(s) were refused" in result.stderr
     for words in ("a second row for the same pair", "high and low do not enclose", "not parseable", "in the future"):
@@ -166,14 +166,40 @@ def test_bad_rows_are_refused_by_name_and_kept_and_the_others_stored(load, conn,
     assert kept[3][2]["open"] == "nan"
 
 
-def test_strict_says_so_with_the_exit_code_only(load, conn, tmp_path) -> None:
+def test_refused_rows_are_in_the_exit_code_unless_they_are_accepted(load, conn, tmp_path) -> None:
     good = quotes(1)
     path = write_csv(tmp_path / "fx.csv", good, "2099-01-01T00:00:00Z,EURUSD,1,2,0.5,1,0\n")
-    result = load("csv", path, "--strict", "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["rejected"] == 1
+    for arguments, code in (((), 1), (("--accept-refused",), 0)):
+        result = load("csv", path, "--json", *arguments)
+        assert result.exit_code == code
+        assert json.loads(result.stdout)["rejected"] == 1
     assert stored(conn) == len(good)
-    assert load("csv", write_csv(tmp_path / "good.csv", good), "--strict").exit_code == 0
+    assert load("csv", write_csv(tmp_path / "good.csv", good)).exit_code == 0
+
+
+@pytest.mark.parametrize("accept", [(), ("--accept-refused",)])
+def test_one_good_row_of_sixteen_is_stored_and_none_of_seventeen_is_a_mistake(load, conn, tmp_path, accept) -> None:
+    """Fewer rows than a sample needs to tell a wrong file by: still no success."""
+    bad = "".join(f"2024-06-10T09:{minute:02d}:00Z,EURUSD,1,2,0.5,-1,0\n" for minute in range(15))
+    result = load("csv", write_csv(tmp_path / "fx.csv", quotes(1, "EURUSD")[:1], bad), *accept)
+    assert (result.exit_code, stored(conn)) == (0 if accept else 1, 1)
+    path = tmp_path / "DAT_ASCII_USDJPY_M1.csv"
+    path.write_text("".join(f"20240610 09{minute:02d};151\n" for minute in range(17)))
+    result = load("histdata", path, *accept)
+    error, hint = refused(result)
+    assert "none of the 17 rows could be stored: not parseable (17)" in error
+    assert "check format" in hint
+    assert "refused rows" in result.stdout
+    naive = tmp_path / "GBPUSD.csv"
+    naive.write_text("time,open,high,low,close\n2024-06-10 08:00,1.2,1.2,1.2,1.2\n")
+    assert "--clock utc" in refused(load("csv", naive, *accept))[1]
+    assert stored(conn) == 1
+
+
+def test_nothing_but_the_error_is_on_a_piped_stderr(load, tmp_path) -> None:
+    """A progress display that clears itself leaves an empty line where there is no screen."""
+    result = load("csv", tmp_path / "absent.csv")
+    assert result.stderr.splitlines()[0].startswith("error: there is no file")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +214,8 @@ def test_strict_says_so_with_the_exit_code_only(load, conn, tmp_path) -> None:
         ("time,open,high,low,close\n", ["--pair", "EURUSD", "--from", "yesterday"], "is not a day or an instant"),
         ("x", ["--from", "2024-06-12", "--to", "2024-06-12"], "is not before --to"),
         ("x", ["--from", "2199-01-01"], "is in the future"),
+        ("x", ["--from", "0001-01-01T00:00+14:00"], "is outside the years 1 to 9999 in UTC"),
+        ("x", ["--to", "9999-12-31T23:59-14:00"], "is outside the years 1 to 9999 in UTC"),
         (
             "time,open,high,low,close\n2024-06-10 08:00,1,1,1,1\n",
             ["--pair", "EURUSD", "--clock", "mars"],
@@ -265,7 +293,7 @@ def test_a_full_disk_half_way_loses_no_batch_that_was_stored(load, conn, tmp_pat
 
 
 def test_a_killed_load_is_simply_run_again(db, conn, load) -> None:
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     span = ("simulated", "--from", "2024-05-01", "--to", "2024-05-31", "--json")
     process = subprocess.Popen(
         [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", "load", *span], stdout=subprocess.DEVNULL

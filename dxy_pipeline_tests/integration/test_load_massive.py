@@ -111,7 +111,7 @@ def test_many_refused_rows_are_summed_up(dxy: Dxy, conn: psycopg.Connection, tmp
     good = "2024-06-10T06:00Z,EURUSD,1.08,1.09,1.07,1.08\n"
     (tmp_path / "fx.csv").write_text("time,symbol,open,high,low,close\n" + good + "rubbish\n" * 57)
     run = dxy("csv", tmp_path / "fx.csv")
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 1, run.output
     assert "the first 20 of 57; all are in dxy.rejected_bar" in run.stderr
     assert run.stdout.count("fx.csv:") == 20
     assert conn.execute("SELECT count(*) FROM dxy.rejected_bar").fetchone() == (57,)

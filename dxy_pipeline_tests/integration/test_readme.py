@@ -60,7 +60,7 @@ def _recent_minutes(url: str) -> None:
     """Stands for the desk's own feed: a day of minutes inside the range that the README backfills."""
     start = datetime(2026, 10, 6, tzinfo=UTC)
     with psycopg.connect(url, autocommit=True) as conn:
-        bar_store.mark_created_by(conn, "test")
+        bar_store.mark_created_by(conn, "demo")
         source = SimulatedSource(SystemClock())
         for batch in source.bars(SYMBOLS, start, start + timedelta(days=1)):
             bar_store.write_fx(conn, source.name, source.feed, batch)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import client
 from dxy_pipeline_tests.bars import MINUTE, RATES, T0, derive, dxy_minutes, put, put_six, remove, roll_up, scalar
 from dxy_pipeline_tests.conftest import NOW
 
@@ -17,7 +17,8 @@ def instant(conn: psycopg.Connection) -> datetime:
 
 
 def known(conn: psycopg.Connection, at: datetime, timeframe: str = "1m") -> dict[datetime, float]:
-    return {row[0]: float(row[4]) for row in bar_store.bars_as_of(conn, timeframe, T0, T0 + HOUR, at)}
+    rows = client.bars_as_of(timeframe, T0, T0 + HOUR, at, conn=conn)
+    return {row["ts_utc"]: float(row["close"]) for row in rows}
 
 
 def test_what_was_known_when(any_conn: psycopg.Connection) -> None:

@@ -328,3 +328,38 @@ def test_the_desks_touch_trigger_does_not_disturb(conn: psycopg.Connection) -> N
     derive(conn, T0, T0 + HOUR)
     assert roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 1
     assert roll_up(conn, "5m", T0, T0 + 5 * MINUTE, NOW)["updated"] == 0
+
+
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE"])
+@pytest.mark.parametrize(
+    "change", ["new.ts_utc := new.ts_utc + interval '1 day'", "new.close := new.high + 1", "new.low := NULL"]
+)
+def test_bars_that_a_trigger_changes_are_refused(any_conn: psycopg.Connection, event: str, change: str) -> None:
+    fill(any_conn, 60)
+    if event == "UPDATE":
+        roll_up(any_conn, "5m", T0, T0 + HOUR, NOW)
+        put(any_conn, [("EURUSD", T0 + i * MINUTE, 1.09) for i in range(0, 60, 7)])
+        derive(any_conn, T0, T0 + HOUR)
+    before = buckets(any_conn, "5m")
+    any_conn.execute("ALTER TABLE derived_data_bars ALTER low DROP NOT NULL")
+    any_conn.execute(
+        "CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF new.canonical_symbol = 'DXY' THEN {change}; END IF; RETURN new; END $$"  # type: ignore[arg-type]
+    )
+    any_conn.execute(
+        f"CREATE TRIGGER meddle BEFORE {event} ON derived_data_bars FOR EACH ROW EXECUTE FUNCTION meddle()"  # type: ignore[arg-type]
+    )
+    envelope = roll_up(any_conn, "5m", T0, T0 + HOUR, NOW)
+    assert envelope["success"] is False, envelope
+    assert "count-match failed: DXY 5m bars are not written as they were meant" in envelope["error"]
+    assert buckets(any_conn, "5m") == before
+
+
+def test_hard_limits_hold_for_roll_ups_too(conn: psycopg.Connection) -> None:
+    """Minutes that we did not derive (a desk's own, migrated ones) may lie outside."""
+    fill(conn, 60)
+    conn.execute("UPDATE data_bars SET high = 201 WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (T0 + 7 * MINUTE,))
+    envelope = roll_up(conn, "5m", T0, T0 + HOUR, NOW)
+    assert envelope["success"] is False
+    assert "DXY 5m outside the hard limits 50 to 200 at 2024-06-12 08:05:00+00" in envelope["error"]
+    assert buckets(conn, "5m") == {}

@@ -1,6 +1,7 @@
 """`dxy db plan` and `dxy db upgrade` on the shapes E, S and P, as any owner, after a crash, beside another upgrade."""
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic.script import ScriptDirectory
 from psycopg import conninfo, sql
 
-from dxy_pipeline.db import schema
+from dxy_pipeline.db import schema, versions
 from dxy_pipeline.db.shape import inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline_tests.bars import derive, dxy_minutes, scalar
@@ -105,6 +105,128 @@ def test_plan_after_the_upgrade_has_nothing_to_do(empty_db: str, shape: str) -> 
         assert (after.steps, after.refused, after.revision) == ([], [], after.head)
 
 
+REGISTRY_ROWS = (
+    "SELECT jsonb_object_agg(r.canonical_symbol, to_jsonb(r) - 'updated_at' - 'created_at')"
+    " FROM public.core_asset_registry_all AS r"
+)
+# What of a catalog's line is new → words of the plan that must announce it; {0} is the object.
+ANNOUNCED = (
+    (
+        r"relation (public\.)?(data_bars|derived_data_bars|core_asset_registry_all) r owner",
+        "create data_bars, |hand |grants: ",
+    ),
+    (r"relation (public\.)?data_bars_id_seq S ", "grants: .*its sequence"),
+    (r"trigger CREATE TRIGGER dxy_touch", "log touched minutes by triggers on data_bars"),
+    (r"column (?:public\.)?(\w+)\.(\w+)", r"add .*\b{1}\b.* to {0}"),
+    (r"constraint (?:public\.)?\w+ (\S+)", r"CHECK {0}"),
+    (r"function (?:public\.)?(calc_\w+)\(", r"function file {0}"),
+    (r"function dxy\.", r"function file "),
+    (r"schema (?:public|dxy) ", r"hand .* to .*, who gets CREATE on the schemas|create the schema dxy|grants: "),
+    (r"policy (?:public\.)?(\w+) (\w+)", r"add the policy {1} to {0}"),
+    (r"(?:relation|column|constraint|index|trigger) .*\bdxy\.", "schema version"),
+)
+
+
+def unannounced(lines: set[str], words: list[str]) -> list[str]:
+    """Lines of the catalog that no step of the plan spoke of."""
+    said, left = "\n".join(words), []
+    for line in lines:
+        ours = re.match(r"(relation|column|constraint) dxy\.|(trigger|index) .* ON dxy\.", line)
+        rules = ANNOUNCED[-1:] if ours else ANNOUNCED
+        rule = next(((m, rule) for pattern, rule in rules if (m := re.match(pattern, line))), None)
+        if rule is None or not re.search(rule[1].format(*(g for g in rule[0].groups() if g)), said):
+            left.append(line)
+    return left
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["no legacy rows", "legacy rows"])
+def test_the_plan_says_all_that_the_upgrade_does(any_empty_db: str, shape: str, legacy: bool) -> None:
+    """Catalog, roles and registry before and after, against the steps: nothing is changed that was not announced."""
+    with open_db(any_empty_db) as conn:
+        built = build(conn, shape)
+        if built and not legacy:
+            without_legacy(conn)
+            conn.execute("DELETE FROM data_bars WHERE canonical_symbol = 'DXY'")
+        before = set(scalar(conn, CATALOG))
+        registry = scalar(conn, REGISTRY_ROWS) if built else {}
+        found = schema.plan(conn)
+        done: list[str] = []
+        schema.upgrade(conn, done.append)
+        after = set(scalar(conn, CATALOG))
+        words = [title for title, _ in found.steps]
+        assert shape == "E" or unannounced(after - before, words) == []
+        assert set(done) <= set(words), "the upgrade noted what the plan did not list"
+        now = scalar(conn, REGISTRY_ROWS)
+        added = sorted(now.keys() - registry.keys())
+        changed = {key for row in registry for key in now[row] if registry[row].get(key) != now[row][key]}
+        assert changed <= {"description", "metadata"}
+        listed = [title for title in words if title.startswith("registry: ")]
+        assert bool(listed) is bool(added or changed)
+        assert all(symbol in " ".join(listed) for symbol in added)
+        assert schema.plan(conn).steps == []
+
+
+def test_a_desks_registry_gets_no_pairs_and_keeps_its_values(any_empty_db: str) -> None:
+    """The seed asks for the row of DXY only; its upsert sets description and metadata, and the plan says so."""
+    with open_db(any_empty_db) as conn:
+        build_shape_s(conn, hours=1)
+        without_legacy(conn)
+        conn.execute("UPDATE core_asset_registry_all SET description = 'the desk wrote this'")
+        before = scalar(conn, REGISTRY_ROWS)
+        words = [title for title, _ in schema.plan(conn).steps]
+        expected = "registry: set the description (now 'the desk wrote this') and our keys of the metadata of DXY"
+        assert expected in words
+        schema.upgrade(conn)
+        after = scalar(conn, REGISTRY_ROWS)
+        assert after.keys() == before.keys() == {"EURUSD", "DXY"}
+        assert after["EURUSD"] == before["EURUSD"]
+        assert (after["DXY"]["test_active"], after["DXY"]["metadata"]["desk"]) == (False, "note")
+
+
+def test_a_foreign_key_brings_the_pairs_in_but_not_as_active(empty_db: str) -> None:
+    with open_db(empty_db) as conn:
+        build_shape_p(conn, hours=1)
+        without_legacy(conn)
+        conn.execute("DELETE FROM data_bars WHERE canonical_symbol = 'USDSEK'")
+        conn.execute("DELETE FROM core_asset_registry_all WHERE canonical_symbol = 'USDSEK'")
+        assert "registry: add USDSEK" in [title for title, _ in schema.plan(conn).steps]
+        schema.upgrade(conn)
+        row = "SELECT active OR test_active FROM core_asset_registry_all WHERE canonical_symbol = 'USDSEK'"
+        assert scalar(conn, row) is False
+
+
+@pytest.mark.parametrize("name", ["S", "P"])
+def test_the_plan_counts_a_desks_own_minutes(any_empty_db: str, name: str) -> None:
+    with open_db(any_empty_db) as conn:
+        build(conn, name)
+        without_legacy(conn)
+        conn.execute(
+            "INSERT INTO data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source)"
+            " SELECT 'DXY', '1m', %s + g * interval '1 minute', 1, 1, 1, 1, 0, 'ingest' FROM generate_series(0, 3) AS g",
+            (START,),
+        )
+        said = "24 DXY minutes in data_bars are not of this project's making: a backfill of their range replaces 4 by"
+        for _ in range(2):
+            assert any(line.startswith(said) and "leaves 20" in line for line in schema.plan(conn).notes)
+            schema.upgrade(conn)
+        derive(conn, START, START + DAY)
+        (line,) = schema.plan(conn).notes
+        assert line.startswith("20 DXY minutes")
+        assert "replaces 0 by" in line
+
+
+def test_lost_grants_are_seen_and_mended(conn: psycopg.Connection) -> None:
+    for loss in (
+        "REVOKE SELECT ON data_bars FROM dxy_reader",
+        "GRANT EXECUTE ON FUNCTION calc_dxy_range_1m(timestamptz, timestamptz, integer) TO PUBLIC",
+        "ALTER FUNCTION dxy.index_price OWNER TO CURRENT_USER",
+    ):
+        conn.execute(loss)  # type: ignore[arg-type]
+        assert len(schema.plan(conn).steps) == 1, loss
+        schema.upgrade(conn)
+        assert schema.plan(conn).steps == []
+
+
 def test_plan_names_each_lock(empty_db: str) -> None:
     with open_db(empty_db) as conn:
         build_shape_s(conn, hours=1)
@@ -134,11 +256,11 @@ def test_a_second_upgrade_writes_nothing(any_empty_db: str, shape: str) -> None:
 
 
 def test_version_by_version_ends_where_one_upgrade_does(any_empty_db: str, any_db: str) -> None:
-    revisions = [s.revision for s in ScriptDirectory.from_config(schema._config()).walk_revisions()]
+    revisions = [s.revision for s in versions.scripts().walk_revisions()]
     with open_db(any_empty_db) as conn, open_db(any_db) as head:
         conn.execute("CREATE SCHEMA dxy")
         for revision in reversed(revisions):
-            schema._run_versions(conn, empty=True, target=revision)
+            versions.run(conn, empty=True, target=revision)
         schema.upgrade(conn)
         assert scalar(conn, CATALOG) == scalar(head, CATALOG)
         assert scalar(conn, "SELECT array_agg(version_num) FROM dxy.dxy_alembic_version") == [revisions[0]]
@@ -497,7 +619,8 @@ def test_an_owner_who_is_no_superuser(bare: Callable[..., Any], attribute: str, 
         built = build(conn, name)
         if built:
             without_legacy(conn)
-        assert bool(schema.plan(conn).notes) is (attribute == "NOCREATEROLE")
+        asks = any("may not create roles" in line for line in schema.plan(conn).notes)
+        assert asks is (attribute == "NOCREATEROLE")
         assert works_for(conn, built)
         roles = scalar(conn, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'dxy\\_%%' AND %s", True)
         assert roles == (3 if attribute == "CREATEROLE" else 0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_store, client, live_state
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline_tests.bars import MINUTE, RATES, T0, derive, dxy_minutes, put, put_six, remove, scalar, table_hash
 from dxy_pipeline_tests.conftest import NOW
@@ -150,11 +150,36 @@ def test_newest_day_first_after_the_settle_delay(conn: psycopg.Connection) -> No
 def test_final_until(conn: psycopg.Connection) -> None:
     put_six(conn, T0, 5)
     run_day(conn)
-    assert bar_store.final_until(conn, NOW) == NOW - 2 * MINUTE  # the settle delay, cut to the minute
+    assert client.final_until(now=NOW, conn=conn) == NOW - 2 * MINUTE  # the settle delay, cut to the minute
     put(conn, [("EURUSD", T0 + 3 * MINUTE, 1.09)])
-    assert bar_store.final_until(conn, NOW) == T0 + 3 * MINUTE
+    assert client.final_until(now=NOW, conn=conn) == T0 + 3 * MINUTE
+    assert client.final_until("1h", now=NOW, conn=conn) == T0
     run_day(conn)
-    assert bar_store.final_until(conn, NOW) == NOW - 2 * MINUTE
+    assert client.final_until(now=NOW, conn=conn) == NOW - 2 * MINUTE
+
+
+def test_no_unfinished_bar_lies_before_the_watermark(conn: psycopg.Connection) -> None:
+    now = NOW + 58 * MINUTE
+    assert client.final_until("5m", now=now, conn=conn) == NOW + 55 * MINUTE
+    assert client.final_until("1h", now=now, conn=conn) == NOW
+    assert client.final_until("1h", now=NOW + 61 * MINUTE, conn=conn) == NOW, "the last minute has not settled"
+    with pytest.raises(ValueError, match="4h"):
+        client.final_until("4h", conn=conn)
+
+
+def test_what_was_not_fetched_is_not_final(conn: psycopg.Connection) -> None:
+    """A source that has been down since 11:02:30: the minutes since then, and the late ones before it, are to come."""
+    down = NOW - 58 * MINUTE + timedelta(seconds=30)
+    live_state.note(conn, "massive", down, "unavailable", "no answer")
+    assert client.final_until(now=NOW, conn=conn) == down - live_state.OVERLAP - timedelta(seconds=30)
+    assert client.final_until("1h", now=NOW, conn=conn) == NOW - timedelta(hours=2)
+    live_state.note(conn, "massive", NOW)
+    assert client.final_until(now=NOW, conn=conn) == NOW - live_state.OVERLAP
+
+
+def test_where_another_worker_fetches_progress_says_nothing(conn: psycopg.Connection) -> None:
+    live_state.note(conn, "external", NOW)
+    assert client.final_until(now=NOW, conn=conn) == NOW - 2 * MINUTE
 
 
 # --- races --------------------------------------------------------------------------------------------------------

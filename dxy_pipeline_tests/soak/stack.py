@@ -67,7 +67,7 @@ class Stack:
             server.ensure_database(name)
         with psycopg.connect(server.url(MARKET), autocommit=True) as conn:
             schema.upgrade(conn)
-            bar_store.mark_created_by(conn, "test")
+            bar_store.mark_created_by(conn, "demo")
             live_state.note(conn, "simulated", START)
         return cls(place, server, mounted, port)
 

@@ -3,9 +3,10 @@
 -- A minute has a bar when all six pairs have one there with a finite close > 0: all six or nothing, no carry-forward.
 -- open = high = low = close: the true high and low of the index cannot be recovered from component bars (EURUSD and
 -- GBPUSD enter inverted, so the "highs" of all six give less than their "lows").
--- Writes only what differs, so a second call changes nothing; a minute that lost an input loses its bar, unless the bar
--- was migrated (its inputs may never have been stored). Replaced images go to dxy.bar_revision; what a migrated bar's
--- legacy row said stays in raw.legacy.
+-- Writes only what differs, so a second call changes nothing. A minute that lost an input loses its bar where there is
+-- evidence that the inputs were there: the bar is one that we derived, or was migrated and is not in
+-- dxy.unverifiable_minute. A desk's own bar without inputs is kept, unless it starts on no minute: the roll-ups would count
+-- it twice. Replaced images go to dxy.bar_revision; what a migrated bar's legacy row said stays in raw.legacy.
 --
 -- Returns the envelope {success, inserted, updated, deleted, skipped_incomplete, derivation_version, timestamp_range};
 -- {success: false, error, inserted: 0, updated: 0, deleted: 0, skipped_incomplete: 0} for bad arguments or bad data, with
@@ -30,6 +31,9 @@ DECLARE
     v_deleted bigint := 0;
     v_skipped bigint;
     v_to_insert bigint;
+    v_meant bigint;
+    v_written bigint;
+    v_is_flat boolean;
     v_minutes timestamptz[];
     v_values double precision[];
     v_keys timestamptz[];
@@ -83,8 +87,7 @@ BEGIN
         SELECT v.ts_utc, round(v.price::numeric, 8) AS price FROM unnest(v_minutes, v_values) AS v (ts_utc, price)
     ),
     stored AS (
-        SELECT d.ts_utc, d.open, d.high, d.low, d.close, d.vol, d.vwap, d.trade_count, d.is_partial, d.source, d.raw,
-            d.raw ? 'migrated_from' AS is_migrated
+        SELECT d.ts_utc, d.open, d.high, d.low, d.close, d.vol, d.vwap, d.trade_count, d.is_partial, d.source, d.raw
         FROM public.data_bars AS d
         WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
     ),
@@ -94,8 +97,11 @@ BEGIN
         FULL JOIN stored AS s ON s.ts_utc = w.ts_utc
         WHERE CASE
             WHEN s.ts_utc IS NULL THEN true
-            WHEN w.ts_utc IS NULL THEN NOT s.is_migrated
-            WHEN s.is_migrated AND abs(s.close::numeric - w.price) <= 0.00000001 THEN false
+            WHEN w.ts_utc IS NULL THEN dxy.is_derived(s.source, s.raw)
+                OR s.ts_utc <> date_bin(interval '1 minute', s.ts_utc, 'epoch')
+                OR (s.raw ? 'migrated_from'
+                    AND NOT EXISTS (SELECT FROM dxy.unverifiable_minute AS u WHERE u.ts_utc = s.ts_utc))
+            WHEN s.raw ? 'migrated_from' AND abs(s.close::numeric - w.price) <= 0.00000001 THEN false
             ELSE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source)
                 IS DISTINCT FROM (w.price, w.price, w.price, w.price, 0, NULL, 0, false, 'synthetic')
                 OR (s.raw IS DISTINCT FROM v_raw AND s.raw - 'legacy' IS DISTINCT FROM v_raw)
@@ -108,22 +114,25 @@ BEGIN
         SELECT 'DXY', '1m', n.ts_utc, n.price, n.price, n.price, n.price, 0, NULL, 0, false, 'synthetic',
             now(), v_raw, now(), now()
         FROM (SELECT f.ts_utc, f.price FROM difference AS f WHERE f.is_new ORDER BY f.ts_utc) AS n  -- sorts the two only
-        RETURNING 1
+        RETURNING dxy.bar_mark(ts_utc, close::numeric) AS mark, (open = close AND high = close AND low = close) IS TRUE AS is_flat
     ),
     outside AS (
         SELECT m.ts_utc, m.price FROM minutes AS m
         WHERE m.price IS NOT NULL AND (m.price < v_low OR m.price > v_high)
         ORDER BY m.ts_utc LIMIT 3
     )
-    SELECT
-        (SELECT count(*) FROM inserted),
+    SELECT i.rows, i.mark, i.is_flat,
         (SELECT count(*) FROM minutes AS m WHERE m.price IS NULL),
-        c.to_insert, c.keys, c.prices, c.gone,
+        c.to_insert, c.mark, c.keys, c.prices, c.gone,
         (SELECT string_agg(format('%s at %s', o.price, to_char(o.ts_utc AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"')), ', ')
          FROM outside AS o)
-    INTO v_inserted, v_skipped, v_to_insert, v_keys, v_prices, v_gone, v_wrong
+    INTO v_inserted, v_written, v_is_flat, v_skipped, v_to_insert, v_meant, v_keys, v_prices, v_gone, v_wrong
     FROM (
+        SELECT count(*) AS rows, bit_xor(n.mark) AS mark, coalesce(bool_and(n.is_flat), true) AS is_flat FROM inserted AS n
+    ) AS i
+    CROSS JOIN (
         SELECT count(*) FILTER (WHERE f.is_new) AS to_insert,
+            bit_xor(dxy.bar_mark(f.ts_utc, f.price)) FILTER (WHERE f.is_new) AS mark,
             array_agg(f.ts_utc) FILTER (WHERE NOT f.is_new AND f.price IS NOT NULL) AS keys,
             array_agg(f.price) FILTER (WHERE NOT f.is_new AND f.price IS NOT NULL) AS prices,
             array_agg(f.ts_utc) FILTER (WHERE f.price IS NULL) AS gone
@@ -132,6 +141,15 @@ BEGIN
 
     IF v_wrong IS NOT NULL THEN
         RAISE EXCEPTION 'DXY outside the hard limits % to %: %; correct the FX bars of these minutes', v_low, v_high, v_wrong;
+    END IF;
+    IF v_inserted = v_to_insert AND (v_written IS DISTINCT FROM v_meant OR NOT v_is_flat) THEN
+        PERFORM dxy.refuse_changed_rows(v_minutes, v_values::numeric[]);
+    END IF;
+
+    IF EXISTS (SELECT FROM dxy.unverifiable_minute AS u WHERE u.ts_utc >= p_from_utc AND u.ts_utc < p_to_utc) THEN
+        DELETE FROM dxy.unverifiable_minute AS u
+        USING unnest(v_minutes, v_values) AS v (ts_utc, price)
+        WHERE u.ts_utc = v.ts_utc AND v.price IS NOT NULL;
     END IF;
 
     IF v_keys IS NOT NULL THEN
@@ -145,14 +163,24 @@ BEGIN
                     'raw', v_raw || CASE WHEN o.image -> 'raw' ? 'legacy'
                         THEN jsonb_build_object('legacy', o.image #> '{raw,legacy}') ELSE '{}' END)
             FROM wanted AS w CROSS JOIN LATERAL dxy.minute_image(w.ts_utc) AS o
+        ),
+        written AS (
+            UPDATE public.data_bars AS d
+            SET open = w.price, high = w.price, low = w.price, close = w.price, vol = 0, vwap = NULL, trade_count = 0,
+                is_partial = false, source = 'synthetic', updated_at = now(),
+                raw = v_raw || CASE WHEN d.raw ? 'legacy' THEN jsonb_build_object('legacy', d.raw -> 'legacy') ELSE '{}' END
+            FROM wanted AS w
+            WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = w.ts_utc
+            RETURNING dxy.bar_mark(d.ts_utc, d.close::numeric) AS mark,
+                (d.open = d.close AND d.high = d.close AND d.low = d.close) IS TRUE AS is_flat
         )
-        UPDATE public.data_bars AS d
-        SET open = w.price, high = w.price, low = w.price, close = w.price, vol = 0, vwap = NULL, trade_count = 0,
-            is_partial = false, source = 'synthetic', updated_at = now(),
-            raw = v_raw || CASE WHEN d.raw ? 'legacy' THEN jsonb_build_object('legacy', d.raw -> 'legacy') ELSE '{}' END
-        FROM wanted AS w
-        WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = w.ts_utc;
-        GET DIAGNOSTICS v_updated = ROW_COUNT;
+        SELECT count(*), bit_xor(n.mark), coalesce(bool_and(n.is_flat), true),
+            (SELECT bit_xor(dxy.bar_mark(w.ts_utc, w.price)) FROM wanted AS w)
+        INTO v_updated, v_written, v_is_flat, v_meant
+        FROM written AS n;
+        IF v_updated = cardinality(v_keys) AND (v_written IS DISTINCT FROM v_meant OR NOT v_is_flat) THEN
+            PERFORM dxy.refuse_changed_rows(v_keys, v_prices);
+        END IF;
     END IF;
 
     IF v_gone IS NOT NULL THEN

@@ -23,12 +23,12 @@ BEGIN
     SELECT 'DXY', '1m', m.ts_utc, m.price, m.price, m.price, m.price, 0, NULL, 0, false, 'dxy', '1m', 6, 6, 2,
         p_derivation_version, '{"kind": "dxy", "formula": "standard"}'
     FROM (
-        SELECT b.ts_utc, round(dxy.index_price(
-                ${pivot_closes_plain})::numeric, 8) AS price
-        FROM public.data_bars AS b
-        WHERE b.canonical_symbol IN (${component_list}) AND b.timeframe = '1m' AND b.close > 0 AND b.close < 'Infinity'
-            AND b.ts_utc >= p_from_utc AND b.ts_utc < p_to_utc
-        GROUP BY b.ts_utc
+        SELECT d.ts_utc, round(dxy.index_price(
+                ${recomputed_closes})::numeric, 8) AS price
+        FROM public.data_bars AS d
+        WHERE d.canonical_symbol IN (${component_list}) AND d.timeframe = '1m' AND d.close > 0 AND d.close < 'Infinity'
+            AND d.ts_utc >= p_from_utc AND d.ts_utc < p_to_utc
+        GROUP BY d.ts_utc
     ) AS m
     WHERE m.price IS NOT NULL
     ORDER BY m.ts_utc

@@ -31,6 +31,12 @@ DECLARE
     v_revived bigint := 0;
     v_change jsonb;
     v_double text;
+    v_outside text;
+    v_meant bigint;
+    v_written bigint;
+    v_limits jsonb := (SELECT s.value FROM dxy.setting AS s WHERE s.key = 'hard_limits');
+    v_low numeric := coalesce((v_limits ->> 'low')::numeric, 50);
+    v_high numeric := coalesce((v_limits ->> 'high')::numeric, 200);
     -- With a unique index over dead rows too there is one row a key, and a dead one of another writer has to be reused.
     v_one_row_a_key boolean := EXISTS (
         SELECT FROM pg_index AS i
@@ -101,17 +107,27 @@ BEGIN
             'agg', '1m', f.source_candles, f.expected_candles, f.quality_score, p_derivation_version, now(), v_raw,
             now(), now()
         FROM (SELECT n.* FROM difference AS n WHERE n.row_tid IS NULL ORDER BY n.ts_utc) AS f
-        RETURNING 1
+        RETURNING dxy.rollup_mark(ts_utc, open::numeric, high::numeric, low::numeric, close::numeric) AS mark
     )
-    SELECT
-        (SELECT count(*) FROM inserted),
-        (SELECT count(*) FROM difference AS f WHERE f.row_tid IS NULL),
+    SELECT i.rows, i.mark, m.rows, m.mark,
         (SELECT string_agg(f.ts_utc::text, ', ') FROM difference AS f WHERE f.source_candles > f.expected_candles),
+        (SELECT string_agg(o.ts_utc::text, ', ') FROM (SELECT f.ts_utc FROM difference AS f
+            WHERE f.low < v_low OR f.high > v_high ORDER BY f.ts_utc LIMIT 3) AS o),
         (SELECT jsonb_agg(to_jsonb(f)) FROM difference AS f WHERE f.row_tid IS NOT NULL)
-    INTO v_inserted, v_to_insert, v_double, v_change;
+    INTO v_inserted, v_written, v_to_insert, v_meant, v_double, v_outside, v_change
+    FROM (SELECT count(*) AS rows, bit_xor(n.mark) AS mark FROM inserted AS n) AS i
+    CROSS JOIN (
+        SELECT count(*) AS rows, bit_xor(dxy.rollup_mark(f.ts_utc, f.open, f.high, f.low, f.close)) AS mark
+        FROM difference AS f WHERE f.row_tid IS NULL
+    ) AS m;
 
     IF v_double IS NOT NULL THEN
         RAISE EXCEPTION 'more source minutes than the bucket has open minutes (double counting) at %', v_double;
+    ELSIF v_outside IS NOT NULL THEN
+        RAISE EXCEPTION 'DXY % outside the hard limits % to % at %; correct the minutes of these bars', p_timeframe, v_low,
+            v_high, v_outside;
+    ELSIF v_inserted = v_to_insert AND v_written IS DISTINCT FROM v_meant THEN
+        RAISE EXCEPTION 'count-match failed: DXY % bars are not written as they were meant (a trigger changes them)', p_timeframe;
     END IF;
 
     IF v_change IS NOT NULL THEN
@@ -138,7 +154,8 @@ BEGIN
                 deleted_at = NULL, updated_at = now()
             FROM changed AS c
             WHERE c.ts_utc IS NOT NULL AND d.ctid = c.row_tid
-            RETURNING c.stored_ts IS NULL AS was_dead
+            RETURNING c.stored_ts IS NULL AS was_dead,
+                dxy.rollup_mark(d.ts_utc, d.open::numeric, d.high::numeric, d.low::numeric, d.close::numeric) AS mark
         ),
         removed AS (
             UPDATE public.derived_data_bars AS d
@@ -149,8 +166,14 @@ BEGIN
         )
         SELECT (SELECT count(*) FILTER (WHERE NOT w.was_dead) FROM written AS w),
             (SELECT count(*) FILTER (WHERE w.was_dead) FROM written AS w),
-            (SELECT count(*) FROM removed)
-        INTO v_updated, v_revived, v_deleted;
+            (SELECT count(*) FROM removed),
+            (SELECT bit_xor(w.mark) FROM written AS w),
+            (SELECT bit_xor(dxy.rollup_mark(c.ts_utc, c.open, c.high, c.low, c.close)) FROM changed AS c WHERE c.ts_utc IS NOT NULL)
+        INTO v_updated, v_revived, v_deleted, v_written, v_meant;
+        IF v_updated + v_revived + v_deleted = jsonb_array_length(v_change) AND v_written IS DISTINCT FROM v_meant THEN
+            RAISE EXCEPTION 'count-match failed: DXY % bars are not written as they were meant (a trigger changes them)',
+                p_timeframe;
+        END IF;
     END IF;
 
     -- A row that another session changed meanwhile, or a trigger that swallowed one: nothing commits, the caller retries.

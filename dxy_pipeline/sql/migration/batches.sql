@@ -61,6 +61,11 @@ BEGIN
                     OR EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = k.ts_utc))
                 ON CONFLICT (ts_utc) DO NOTHING
             ),
+            noted AS (
+                INSERT INTO dxy.unverifiable_minute (ts_utc)
+                SELECT k.ts_utc FROM classed AS k WHERE k.class = 'unverifiable'
+                ON CONFLICT DO NOTHING
+            ),
             written AS (
                 INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count,
                     is_partial, source, ingested_at, raw, created_at, updated_at)

@@ -76,6 +76,7 @@ BEGIN
     IF v_written <> coalesce(cardinality(v_put), 0) THEN
         RAISE EXCEPTION 'DXY mirror: % of % rows written to data_bars', v_written, cardinality(v_put);
     END IF;
+    PERFORM dxy.note_unverifiable(v_put);
     PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN cardinality(v_put || v_delete);
 END;

@@ -63,7 +63,11 @@ CREATE TABLE dxy.rejected_bar (
     reason           text NOT NULL,
     payload          jsonb NOT NULL
 );
-COMMENT ON TABLE dxy.rejected_bar IS 'Input rows that were refused, each with its reason and where it came from';
+-- One row, read again each minute, is kept once. A place in an API's answer changes from one reading to the next.
+CREATE UNIQUE INDEX rejected_bar_once_idx ON dxy.rejected_bar (md5(
+    source_name || E'\x1f' || coalesce(canonical_symbol, '') || E'\x1f' || coalesce(ts_text, '') || E'\x1f' || reason
+    || E'\x1f' || payload::text || E'\x1f' || CASE WHEN source_name = 'massive_api' THEN '' ELSE location END));
+COMMENT ON TABLE dxy.rejected_bar IS 'Input rows that were refused, each once, with its reason and where it came from';
 
 CREATE TABLE dxy.bar_revision (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -78,6 +82,13 @@ CREATE TABLE dxy.bar_revision (
 CREATE INDEX bar_revision_key_idx ON dxy.bar_revision (canonical_symbol, timeframe, ts_utc, known_until);
 COMMENT ON TABLE dxy.bar_revision IS
     'Append-only: the image a derived bar had from known_from until known_until, and what replaced it (NULL: retracted)';
+
+CREATE TABLE dxy.unverifiable_minute (
+    ts_utc   timestamptz PRIMARY KEY,
+    noted_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.unverifiable_minute IS
+    'Migrated DXY minutes whose six inputs were never stored: kept by the derivation until it has derived them once';
 
 CREATE TABLE dxy.migration_control (
     only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
