@@ -130,6 +130,9 @@ def backfill(
 @app.command()
 def verify(
     repair: bool = typer.Option(False, "--repair", help="Make the tables equal; a clean verify must follow."),
+    extra: str = typer.Option(
+        "", "--on-extra", help="--repair: copy or delete minutes that only the table which readers do not use has."
+    ),
     dry_run: bool = DRY,
     reason: str = REASON,
     as_json: bool = JSON,
@@ -139,9 +142,9 @@ def verify(
     if dry_run:
         emit(migration.preview("verify"), as_json=as_json)
         return
-    found = migration.verify(repair=repair, reason=reason)
+    found = migration.verify(repair=repair, extra=extra, reason=reason)
     failures = found.pop("failures", [])
-    emit({**found, "failures": failures} if as_json else {**found, "failing minutes": len(failures)}, as_json=as_json)
+    emit({**found, "failures": failures} if as_json else found, as_json=as_json)
     if failures:
         if not as_json:
             emit(failures[:50], title="failing minutes")

@@ -16,7 +16,7 @@ def run(ctx: Context) -> dict[str, Any]:
     """Switch readers. Raises UserError, with nothing switched, when anything differs or was repaired since."""
     before = ctx.control()
     states.target("cutover", before.state)
-    _refuse_unproved(before)
+    refuse_unproved(before)
     objects.require_triggers(ctx.conn)
     ctx.at("cutover.begun")
     # Everything first, with nobody held off: a write that evaded the mirror is in no log of changed days.
@@ -24,7 +24,7 @@ def run(ctx: Context) -> dict[str, Any]:
     if not full.ok:
         verify.record(ctx, before, full, "cutover")
         raise UserError(
-            f"{len(full.failures)} minutes differ, the first at {full.failures[0]['ts_utc']}:"
+            f"{full.differing} minutes differ, the first at {full.failures[0]['ts_utc']}:"
             f" {full.failures[0]['problem']}; nothing was switched",
             hint="dxy migrate verify shows them; mend, verify, then cut over",
         )
@@ -40,7 +40,7 @@ def run(ctx: Context) -> dict[str, Any]:
         changed = [row["day"] for row in ledger.rows(ctx.conn, "dirty_days", horizon=full.horizon)]
         delta = verify.compare(ctx.conn, changed)
         if not delta.ok:
-            raise UserError(f"{len(delta.failures)} minutes changed and differ; nothing was switched",
+            raise UserError(f"{delta.differing} minutes changed and differ; nothing was switched",
                             hint="dxy migrate verify")  # fmt: skip
         objects.require_triggers(ctx.conn)
         ctx.move("cutover", before, sets={"read_from": "data_bars", "cut_over_at": ctx.clock.now()},
@@ -54,7 +54,8 @@ def run(ctx: Context) -> dict[str, Any]:
     return result
 
 
-def _refuse_unproved(control: ledger.Control) -> None:
+def refuse_unproved(control: ledger.Control) -> None:
+    """Raise UserError unless the last verification was clean and nothing was repaired since."""
     if control.verified_by is None or control.repaired_after:
         raise UserError(
             "there was a repair after the last clean verification" if control.repaired_after else "nothing is verified",

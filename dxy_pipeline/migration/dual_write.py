@@ -11,6 +11,15 @@ from dxy_pipeline.migration import ledger, objects, states
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.sql import trusted
 
+_NOTED = (
+    "migration_native",
+    "migration_direct",
+    "migration_dirty",
+    "migration_undo",
+    "migration_retired",
+    "migration_left",
+)
+
 
 def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
     """Attach the mirror. Raises UserError without `readers_moved`: a reader that adds both tables counts twice."""
@@ -33,8 +42,8 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
     counted = ledger.counts(ctx.conn)  # before the locks: it reads both tables whole
 
     def attach() -> int:
-        for table in ("migration_native", "migration_direct", "migration_dirty", "migration_undo"):
-            ctx.conn.execute(trusted(f"DELETE FROM dxy.{table}"))  # noqa: S608 - one of four names
+        for table in _NOTED:
+            ctx.conn.execute(trusted(f"DELETE FROM dxy.{table}"))  # noqa: S608 - one of these names
         objects.attach(ctx.conn)
         ctx.at("dual-write.attached!")
         ledger.rows(ctx.conn, "native_record")
@@ -50,13 +59,22 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
 
 
 def _restore(ctx: Context) -> dict[str, Any]:
-    missing = objects.missing_triggers(ctx.conn)
-    if missing:
-
-        def restore() -> None:
-            objects.attach(ctx.conn)
-            ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
-            ctx.audit("restore-triggers", {"missing": missing})
-
-        ctx.write("restore triggers", restore, locks_tables=True)
+    missing = restore(ctx)
     return {"state": ctx.control().state.value, "restored": missing or "nothing was missing"}
+
+
+def restore(ctx: Context) -> list[str]:
+    """Put missing, disabled or altered triggers back and return their names; the tables count as unverified then."""
+    muted = ctx.control().muted
+    missing = objects.missing_triggers(ctx.conn, muted=muted)
+
+    def work() -> None:
+        objects.attach(ctx.conn, muted=muted)
+        ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
+        ctx.audit("restore-triggers", {"missing": missing})
+        ctx.at("restore.attached!")
+
+    if missing:
+        ctx.write("restore triggers", work, locks_tables=True)
+        ctx.at("restore.done")
+    return missing

@@ -33,6 +33,7 @@ from dxy_pipeline.migration import (
     status,
     verify,
 )
+from dxy_pipeline.migration import repair as mend
 from dxy_pipeline.migration.context import Context, Note
 from dxy_pipeline.settings import Settings
 
@@ -159,10 +160,10 @@ class Migration:
         with self._running("backfill", reason) as ctx:
             return backfill.run(ctx, days=days, policy=policy, again=again)
 
-    def verify(self, *, repair: bool = False, reason: str = "") -> Result:
-        """Compare both tables by content."""
-        with self._running("verify", reason) as ctx:
-            return verify.run(ctx, repair=repair)
+    def verify(self, *, repair: bool = False, extra: str = "", reason: str = "") -> Result:
+        """Compare both tables by content, or make them equal (`extra`: see repair.run)."""
+        with self._running("repair" if repair else "verify", reason) as ctx:
+            return mend.run(ctx, extra=extra) if repair else verify.run(ctx)
 
     def cutover(self, *, reason: str = "") -> Result:
         """Switch readers to data_bars."""
@@ -208,7 +209,7 @@ class Migration:
             self._require(conn)
             with lease.hold(conn) as held:
                 control = ledger.control(conn)
-                if control.direction == "rollback" and action != "rollback":
+                if control.direction == "rollback" and action not in {"rollback", "repair"}:
                     raise UserError(
                         f"{action}: a rollback has begun and is not finished", hint="run `dxy migrate rollback`"
                     )

@@ -90,9 +90,9 @@ def day_equal_in_both_tables(market: MarketDatabase, clock: PipelineClock) -> dg
         metadata={
             "legacy rows": found.legacy_rows,
             "data_bars rows": found.target_rows,
-            "differing": len(found.failures),
+            "differing": found.differing,
         },
-        description=f"{len(found.failures)} minutes differ",
+        description=f"{found.differing} minutes differ",
     )
 
 
@@ -109,6 +109,10 @@ class Transition(dg.Config):
         default="stop", description="backfill: stop at a conflict, or let legacy win (both images are kept)"
     )
     repair: bool = Field(default=False, description="verify: make the tables equal; another verify must follow")
+    on_extra: Literal["", "copy", "delete"] = Field(
+        default="",
+        description="verify with repair: what becomes of minutes that only the table which readers do not use has",
+    )
 
 
 @dg.op(out=dg.Out(dg.Nothing))
@@ -128,7 +132,7 @@ def take_step(context: dg.OpExecutionContext, config: Transition, market: Market
         _list_partitions(context, migration)
     context.log_event(dg.AssetObservation(KEY, metadata={config.phase: table(result)}))
     if isinstance(result, dict) and result.get("ok") is False:
-        raise dg.Failure(f"{len(result['failures'])} minutes differ", allow_retries=False)
+        raise dg.Failure(f"{result['differing']} minutes differ", allow_retries=False)
 
 
 def _act(migration: Migration, config: Transition) -> Any:
@@ -139,7 +143,7 @@ def _act(migration: Migration, config: Transition) -> Any:
         ),
         "dual-write": lambda: migration.dual_write(readers_moved=config.readers_moved, reason=reason),
         "backfill": lambda: migration.backfill(policy=config.on_conflict, reason=reason),
-        "verify": lambda: migration.verify(repair=config.repair, reason=reason),
+        "verify": lambda: migration.verify(repair=config.repair, extra=config.on_extra, reason=reason),
         "cutover": lambda: migration.cutover(reason=reason),
         "watch": migration.watch,
         "retire": lambda: migration.retire(reason=reason),

@@ -31,6 +31,7 @@ class Control:
     direction: str
     preparing: bool
     paused: bool
+    muted: bool
     verified_by: int | None
     repaired_after: bool
     cut_over_at: datetime | None

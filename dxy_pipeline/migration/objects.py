@@ -1,6 +1,7 @@
 """What the migration puts into the database: mapping views, functions, triggers; and whether they are all there."""
 
 import hashlib
+import re
 from typing import Any, Final
 
 import psycopg
@@ -13,15 +14,17 @@ from dxy_pipeline.migration.ledger import rows as run
 from dxy_pipeline.sql import render, trusted
 
 MEASURES: Final = ("open", "high", "low", "close", "vol", "vwap")
-FUNCTION_FILES: Final = ("functions", "batches")
-DIRECTIONS: Final = {DERIVED: "to_bars", BARS: "to_legacy"}
+FUNCTION_FILES: Final = ("functions", "batches", "repair")
+# table -> the function that its statement triggers call
+MIRRORS: Final = {DERIVED: "mirror_legacy_statement", BARS: "mirror_bars_statement"}
 _MIRROR: Final = ("aaa_dxy_lock_day", "dxy_mirror_insert", "dxy_mirror_update", "dxy_mirror_delete")
 _NAMES: Final = (*_MIRROR, "dxy_mirror_truncate")
 KEEP: Final = "zzz_dxy_keep_updated_at"
-TRIGGERS: Final = frozenset({f"{t}.{n}" for t in DIRECTIONS for n in _NAMES} | {f"{DERIVED}.{KEEP}"})
+TRIGGERS: Final = frozenset({f"{t}.{n}" for t in MIRRORS for n in _NAMES} | {f"{DERIVED}.{KEEP}"})
 RETIRED_CHECK: Final = "dxy_1m_moved_to_data_bars"
 TAG_COLUMNS: Final = {"dxy_retired_by": "bigint", "dxy_retired_updated_at": "timestamptz"}
 TAG_INDEX: Final = "dxy_retired_rows"
+_VIEWS: Final = "dxy.legacy_held, dxy.legacy_image, dxy.legacy_source, dxy.legacy_mapped, dxy.bars_image"
 
 
 def common_types(db: Database) -> dict[str, str]:
@@ -55,9 +58,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
         with conn.transaction():
             conn.execute("SELECT set_config('lock_timeout', '2s', true)")
             if name == "images":  # a view's columns cannot change their type in place
-                conn.execute(
-                    "DROP VIEW IF EXISTS dxy.dxy_1m_active, dxy.legacy_image, dxy.legacy_source, dxy.bars_image"
-                )
+                conn.execute(trusted(f"DROP VIEW IF EXISTS dxy.dxy_1m_active, {_VIEWS}"))
             conn.execute(trusted(text))
             conn.execute(
                 "INSERT INTO dxy.function_digest AS d (name, sha256) VALUES (%s, %s)"
@@ -71,28 +72,53 @@ def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
 def withdraw(conn: psycopg.Connection[Any]) -> None:
     """Remove undo images, notes and views (a rollback's last step; the functions stay, nothing calls them)."""
     conn.execute("DELETE FROM dxy.unverifiable_minute")
-    conn.execute("DROP VIEW IF EXISTS dxy.legacy_image, dxy.legacy_source, dxy.bars_image")
+    conn.execute(trusted(f"DROP VIEW IF EXISTS {_VIEWS}"))
     conn.execute("DROP TABLE IF EXISTS dxy.migration_undo")
     conn.execute("DELETE FROM dxy.function_digest WHERE name = 'migration/images'")
 
 
-def attach(conn: psycopg.Connection[Any]) -> None:
-    """Create all triggers of the dual write, in the caller's transaction; writers wait for an instant, readers not."""
+def attach(conn: psycopg.Connection[Any], *, muted: bool = False) -> None:
+    """Create all triggers of the dual write, in the caller's transaction; writers wait for an instant, readers not.
+
+    `muted`: legacy's only note what legacy takes; data_bars, which is being taken back, follows no more.
+    """
     conn.execute("LOCK TABLE public.derived_data_bars, public.data_bars IN SHARE ROW EXCLUSIVE MODE")
-    for table, direction in DIRECTIONS.items():
-        conn.execute(trusted(render("migration/attach", {"table": table, "direction": direction})))
-    conn.execute(trusted(render("migration/attach_keep", {})))
+    for table in MIRRORS:
+        conn.execute(trusted(_statements(table, muted=muted)))
+
+
+def _mode(table: str, *, muted: bool) -> str:
+    """The argument of a table's statement triggers, as SQL spells it."""
+    if table == BARS:
+        return ""
+    return "'note'" if muted else "'mirror'"
 
 
 def detach(conn: psycopg.Connection[Any]) -> None:
     """Drop all triggers, in the caller's transaction."""
-    for table in DIRECTIONS:
+    for table in MIRRORS:
         conn.execute(trusted(render("migration/detach", {"table": table})))
 
 
-def missing_triggers(conn: psycopg.Connection[Any]) -> list[str]:
-    """Triggers of the dual write that are not there, or not enabled ALWAYS, by name."""
-    return sorted(TRIGGERS - {row["name"] for row in run(conn, "triggers")})
+def missing_triggers(conn: psycopg.Connection[Any], *, muted: bool = False) -> list[str]:
+    """Triggers of the dual write that are not there, not enabled ALWAYS or not as `attach` makes them, by name."""
+    found = {row["name"]: _plain(row["definition"]) for row in run(conn, "triggers") if row["ours"]}
+    wanted: dict[str, str] = {}
+    for table in MIRRORS:
+        for text in re.findall(r"CREATE OR REPLACE (TRIGGER .*?);", _statements(table, muted=muted), re.DOTALL):
+            wanted[f"{table}.{text.split()[1]}"] = _plain(text)
+    return sorted(name for name in TRIGGERS if found.get(name) != wanted[name])
+
+
+def _statements(table: str, *, muted: bool) -> str:
+    text = render("migration/attach", {"table": table, "function": MIRRORS[table], "mode": _mode(table, muted=muted)})
+    return text + (render("migration/attach_keep", {}) if table == DERIVED else "")
+
+
+def _plain(definition: str) -> str:
+    """A trigger's definition without what the server adds to it or leaves out: case, white space, brackets, casts."""
+    text = definition.lower().removeprefix("create ")
+    return re.sub(r"::(character varying|\w+)|[()\s]|\bdxy\.", "", text)
 
 
 def require_triggers(conn: psycopg.Connection[Any]) -> None:

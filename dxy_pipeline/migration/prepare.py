@@ -38,7 +38,7 @@ def run(
     _definitions(ctx, migration_id)
     ctx.at("prepare.definitions")
     db = inspect(ctx.conn)
-    widen.apply(ctx.conn, widen.steps(ctx.conn, db), ctx.note)
+    widen.apply(ctx.conn, widen.steps(ctx.conn, db), lambda title: _widening(ctx, title))
     _tag_columns(ctx)
     _tag_index(ctx)
     ctx.at("prepare.widened")
@@ -164,4 +164,10 @@ def _tag_index(ctx: Context) -> None:
         concurrent=True,
         undo=trusted(f"DROP INDEX CONCURRENTLY IF EXISTS public.{objects.TAG_INDEX}"),
     )
-    widen.apply(ctx.conn, [step], ctx.note)
+    widen.apply(ctx.conn, [step], lambda title: _widening(ctx, title))
+
+
+def _widening(ctx: Context, title: str) -> None:
+    """Before each change of the desk's tables, which is a transaction of its own."""
+    ctx.note(title)
+    ctx.at("prepare.widening")

@@ -28,7 +28,7 @@ def preview(conn: psycopg.Connection[Any], action: str, now: datetime, **flags: 
         obstacles += [f"the trigger {name} is missing or disabled" for name in objects.missing_triggers(conn)]
     if action == "cutover" and control.state is State.VERIFIED:
         found = verify.compare(conn)
-        obstacles += [f"{len(found.failures)} minutes differ"] if found.failures else []
+        obstacles += [f"{found.differing} minutes differ"] if found.failures else []
         obstacles += ["there was a repair after the last clean verification"] if control.repaired_after else []
     if action == "retire" and control.state is State.CUT_OVER:
         window = health.window(conn, control, now)

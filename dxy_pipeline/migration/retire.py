@@ -8,13 +8,14 @@ from typing import Any
 
 from dxy_pipeline.db.shape import DERIVED, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.migration import health, ledger, objects, states, verify
+from dxy_pipeline.migration import cutover, health, ledger, objects, states, verify
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.migration.prepare import record_baseline
 from dxy_pipeline.migration.states import State
 from dxy_pipeline.sql import trusted
 
 BATCH_DAYS = 7
+_MEND = "`dxy migrate verify --repair` makes legacy equal to data_bars; then `dxy migrate verify`"
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def run(ctx: Context) -> dict[str, Any]:
         _validate(ctx)  # cut off between the closing and the validation
         return {"state": "retired", "retired": 0}
     states.target("retire", before.state)
+    cutover.refuse_unproved(before)
     objects.require_triggers(ctx.conn)
     window = health.window(ctx.conn, before, ctx.clock.now())
     if not window.green:
@@ -32,12 +34,10 @@ def run(ctx: Context) -> dict[str, Any]:
             hint="keep `dxy migrate watch --every 300` running, then run it again",
         )
     ctx.at("retire.begun")
-    started = ctx.conn.execute(
-        "SELECT 1 FROM public.derived_data_bars WHERE dxy_retired_by IS NOT NULL LIMIT 1"
-    ).fetchone()
-    if not started:
-        _refuse_difference(verify.compare(ctx.conn))
-        record_baseline(ctx, before.migration_id, "after", "dxy.bars_image")
+    # Every time, days that are retired already included: between two runs anything may have happened.
+    objects.deploy(ctx.conn, inspect(ctx.conn))
+    _refuse_difference(verify.compare(ctx.conn))
+    record_baseline(ctx, before.migration_id, "after", "dxy.bars_image")
     retired = _batches(ctx, before.migration_id)
     counted = ledger.counts(ctx.conn)  # before the locks: it reads both tables whole
 
@@ -95,8 +95,11 @@ def _batches(ctx: Context, migration_id: int) -> int:
 
 
 def _retire_day(ctx: Context, migration_id: int, day: Any) -> int:
-    row = ctx.conn.execute("SELECT dxy.retire_day(%s, %s)", (migration_id, day)).fetchone()
-    return int(row[0]) if row else 0
+    row = ctx.conn.execute("SELECT * FROM dxy.retire_day(%s, %s)", (migration_id, day)).fetchone()
+    retired, differing = row or (0, 0)
+    if differing:
+        raise UserError(f"{differing} minutes of {day} differ; they were not retired", hint=_MEND)
+    return int(retired)
 
 
 def _validate(ctx: Context) -> None:
@@ -115,7 +118,8 @@ def _validate(ctx: Context) -> None:
 
 def _refuse_difference(result: verify.Comparison) -> None:
     if not result.ok:
+        first = result.failures[0]
         raise UserError(
-            f"{len(result.failures)} minutes differ, the first at {result.failures[0]['ts_utc']}; nothing was retired",
-            hint="dxy migrate verify --repair makes legacy equal to data_bars; then dxy migrate verify",
+            f"{result.differing} minutes differ, the first at {first['ts_utc']}: {first['problem']}; nothing was retired",
+            hint=_MEND,
         )

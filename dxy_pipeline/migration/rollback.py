@@ -1,12 +1,14 @@
 """rollback: from every state back to legacy, exact as docs/migration.md promises, in batches while writers go on.
 
 From retired: the CHECK goes and the mirror comes back in one transaction, tagged rows are un-deleted, and what data_bars
-took since is pulled back. Then readers return to legacy; then the way legacy -> data_bars is muted and data_bars is taken
-back day by day; last the triggers go and the registry row returns. Cut off anywhere, the same command goes on.
+took since is pulled back. Then both tables are compared, and what no write that was seen explains stops it (proof.py). Then
+readers return to legacy; then the way legacy -> data_bars is muted and data_bars is taken back day by day; last the
+triggers go and the registry row returns. Cut off anywhere, the same command goes on.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -14,12 +16,19 @@ import psycopg
 from dxy_pipeline.core.index import DXY, SYMBOLS
 from dxy_pipeline.db.shape import DERIVED, REGISTRY, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.migration import ledger, objects, states
+from dxy_pipeline.migration import dual_write, ledger, objects, proof, states, verify
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.migration.states import State
-from dxy_pipeline.sql import render, trusted
+from dxy_pipeline.sql import trusted
 
 BATCH_DAYS = 7
+_TOTALS = (
+    "un-deleted",
+    "pulled to legacy",
+    "removed from data_bars",
+    "restored in data_bars",
+    "kept, unexplained",
+)
 NOT_RESTORED = (
     "ctid and xmin, heap order, bloat, sequence positions, ids of mirrored rows, added columns, the wider CHECK"
 )
@@ -32,24 +41,35 @@ def run(ctx: Context) -> dict[str, Any]:
         if before.preparing:
             return _abandon(ctx)
         states.target("rollback", before.state)
+    proof.require_retired_rows(ctx)
+    proved = proof.compare(ctx) if before.direction == "forward" and before.state in states.DUAL else None
     ctx.write("rollback", lambda: _begin(ctx))
     ctx.at("rollback.begun")
-    totals = {"un-deleted": 0, "pulled to legacy": 0, "removed from data_bars": 0, "restored in data_bars": 0}
+    totals = dict.fromkeys(_TOTALS, 0)
     if ctx.control().state is State.RETIRED:
         _locked(ctx, _reopen)
     if ctx.control().state is State.CUT_OVER:
         objects.deploy(ctx.conn, inspect(ctx.conn))
-        _unretire(ctx, totals)
+        proved = None if _unretire(ctx, totals) else proved
     ctx.at("rollback.unretired")
-    if ctx.control().state in {State.CUT_OVER, State.VERIFIED}:
-        _locked(ctx, _readers_back)
+    if ctx.control().state in states.DUAL and not ctx.control().muted:
+        proved = proved or proof.compare(ctx)
+        ctx.at("rollback.proved")
+        _cut(ctx, proved)
     if ctx.control().state is State.DUAL_WRITE:
-        ctx.write("rollback", lambda: _mute(ctx), locks_tables=True)
+        dual_write.restore(ctx)
         _undo(ctx, totals)
     ctx.at("rollback.undone")
     _locked(ctx, _close)
     ctx.at("rollback.done")
     return {"state": "rolled_back", **totals, "not restored": NOT_RESTORED}
+
+
+def _cut(ctx: Context, proved: verify.Comparison) -> None:
+    """Readers return to legacy, and data_bars follows legacy no more."""
+    if ctx.control().state is not State.DUAL_WRITE:
+        _locked(ctx, _readers_back)
+    ctx.write("rollback", lambda: _mute(ctx, proved), locks_tables=True)
 
 
 def _locked(ctx: Context, work: Callable[[Context, dict[str, int]], None]) -> None:
@@ -68,8 +88,10 @@ def _abandon(ctx: Context) -> dict[str, Any]:
         objects.drop_tag_index(ctx.conn)
         ctx.conn.execute("UPDATE dxy.migration_control SET preparing = false")
         ctx.audit("abandon")
+        ctx.at("abandon.closing!")
 
     ctx.write("rollback", work, locks_tables=True)
+    ctx.at("abandon.done")
     return {"state": ctx.control().state.value, "not restored": NOT_RESTORED}
 
 
@@ -85,24 +107,39 @@ def _reopen(ctx: Context, counted: dict[str, int]) -> None:
     ctx.at("rollback.reopened!")
 
 
-def _unretire(ctx: Context, totals: dict[str, int]) -> None:
+def _unretire(ctx: Context, totals: dict[str, int]) -> bool:
+    """Un-delete what the retirement took away and pull what data_bars took since; False: nothing was retired."""
     tagged = {row["day"] for row in ledger.rows(ctx.conn, "tagged_days")}
     if not (tagged or _reopened(ctx)):
-        return
+        return False
     days = sorted(tagged | {row["day"] for row in ledger.rows(ctx.conn, "bars_days")})
+    done = _day_by_day(ctx, days, "unretire_day", lambda: ctx.at("rollback.unretire!"), "un-deleted")
+    for day, (undeleted, pulled, gone) in done:
+        if gone > 0:
+            proof.refuse_gone(gone, day)
+        totals["un-deleted"] += undeleted
+        totals["pulled to legacy"] += pulled
+    return True
+
+
+def _day_by_day(
+    ctx: Context, days: list[date], function: str, reached: Callable[[], None], said: str
+) -> Iterator[tuple[date, tuple[int, int, int]]]:
+    """Call one of the day functions for each day, in batches of one transaction each, and yield what it returned."""
     for first in range(0, len(days), BATCH_DAYS):
         batch = days[first : first + BATCH_DAYS]
 
-        def work(batch: list[Any] = batch) -> list[tuple[int, int]]:
-            done = [_pair(ctx, "unretire_day", day) for day in batch]
-            ctx.at("rollback.unretire!")
+        def work(batch: list[date] = batch) -> list[tuple[date, tuple[int, int, int]]]:
+            done = []
+            for day in batch:
+                row = ctx.conn.execute(trusted(f"SELECT * FROM dxy.{function}(%s)"), (day,)).fetchone()  # noqa: S608 - ours
+                done.append((day, row or (0, 0, 0)))
+            reached()
             return done
 
-        for undeleted, pulled in ctx.write("rollback", work):
-            totals["un-deleted"] += undeleted
-            totals["pulled to legacy"] += pulled
+        yield from ctx.write("rollback", work)
         ctx.lease.renew()
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days un-deleted")
+        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days {said}")
 
 
 def _reopened(ctx: Context) -> bool:
@@ -125,8 +162,11 @@ def _readers_back(ctx: Context, counted: dict[str, int]) -> None:
     ctx.at("rollback.readers!")
 
 
-def _mute(ctx: Context) -> None:
-    ctx.conn.execute(trusted(render("migration/mute_forward", {})))
+def _mute(ctx: Context, proved: verify.Comparison) -> None:
+    """Legacy writes no longer reach data_bars, which would chase them for ever; they are noted. Holds up writers only."""
+    objects.attach(ctx.conn, muted=True)
+    proof.again(ctx, proved)
+    ctx.conn.execute("UPDATE dxy.migration_control SET muted = true")
     ctx.at("rollback.muted!")
 
 
@@ -136,19 +176,10 @@ def _undo(ctx: Context, totals: dict[str, int]) -> None:
         "SELECT DISTINCT (u.ts_utc AT TIME ZONE 'UTC')::date FROM dxy.migration_undo AS u"
     ).fetchall()
     days = sorted(wanted | {row[0] for row in undo})
-    for first in range(0, len(days), BATCH_DAYS):
-        batch = days[first : first + BATCH_DAYS]
-
-        def work(batch: list[Any] = batch) -> list[tuple[int, int]]:
-            done = [_pair(ctx, "undo_day", day) for day in batch]
-            ctx.at("rollback.undo!")
-            return done
-
-        for removed, restored in ctx.write("rollback", work):
-            totals["removed from data_bars"] += removed - restored
-            totals["restored in data_bars"] += restored
-        ctx.lease.renew()
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days undone")
+    for _, (removed, restored, kept) in _day_by_day(ctx, days, "undo_day", lambda: ctx.at("rollback.undo!"), "undone"):
+        totals["removed from data_bars"] += removed - restored
+        totals["restored in data_bars"] += restored
+        totals["kept, unexplained"] += kept
 
 
 def _close(ctx: Context, counted: dict[str, int]) -> None:
@@ -159,16 +190,11 @@ def _close(ctx: Context, counted: dict[str, int]) -> None:
             raise UserError(f"{left[0]} rows are not restored yet", hint="run `dxy migrate rollback` again")
     _restore_registry(ctx, now.migration_id)
     ctx.move("rollback", now, sets={"direction": "forward", "read_from": "legacy", "cut_over_at": None,
-                                    "repaired_after": False, "verified_by": None}, after=counted)  # fmt: skip
+                                    "repaired_after": False, "verified_by": None, "muted": False}, after=counted)  # fmt: skip
     objects.withdraw(ctx.conn)
     objects.detach(ctx.conn)  # last: from here to the commit nobody reads
     objects.drop_tag_index(ctx.conn)
     ctx.at("rollback.closing!")
-
-
-def _pair(ctx: Context, function: str, day: Any) -> tuple[int, int]:
-    row = ctx.conn.execute(trusted(f"SELECT * FROM dxy.{function}(%s)"), (day,)).fetchone()  # noqa: S608 - two names
-    return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def _restore_registry(ctx: Context, migration_id: int) -> None:

@@ -37,7 +37,7 @@ def status(conn: psycopg.Connection[Any], now: datetime) -> dict[str, Any]:
         "rows": ledger.counts(conn),
     }
     if control.state in states.DUAL:
-        report["triggers missing"] = objects.missing_triggers(conn)
+        report["triggers missing"] = objects.missing_triggers(conn, muted=control.muted)
     if verified := query(
         conn,
         "SELECT v.id, v.ok, v.verified_at FROM dxy.migration_verification AS v"

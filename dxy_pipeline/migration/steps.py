@@ -18,6 +18,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
         "prepare.snapshot",
         "prepare.baseline",
         "prepare.definitions",
+        "prepare.widening",
         "prepare.widened",
         "prepare.objects",
         "prepare.registry",
@@ -27,6 +28,8 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "dual-write": ("dual-write.begun", "dual-write.attached!", "dual-write.recorded!", "dual-write.done"),
     "backfill": ("backfill.begun", "backfill.batch!", "backfill.committed", "backfill.done"),
     "verify": ("verify.begun", "verify.compared", "verify.recorded!", "verify.done"),
+    "repair": ("repair.begun", "repair.batch!", "repair.committed"),
+    "restore": ("restore.attached!", "restore.done"),
     "cutover": ("cutover.begun", "cutover.verified", "cutover.gate!", "cutover.flipped!", "cutover.done"),
     "retire": (
         "retire.begun",
@@ -41,6 +44,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
         "rollback.reopened!",
         "rollback.unretire!",
         "rollback.unretired",
+        "rollback.proved",
         "rollback.readers!",
         "rollback.muted!",
         "rollback.undo!",
@@ -48,6 +52,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
         "rollback.closing!",
         "rollback.done",
     ),
+    "abandon": ("abandon.closing!", "abandon.done"),
 }
 ALL: Final = tuple(step for steps in STEPS.values() for step in steps)
 

@@ -1,11 +1,11 @@
 """verify: count and content of both tables compared day by day in one snapshot, the differing minutes listed.
 
-A repair (`--repair`) makes the tables equal again and never counts as a verification: another clean one must follow.
+What differs is for an operator to look at (or for repair.py to mend, which never counts as a verification).
 """
 
 import json
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -15,7 +15,6 @@ from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger, objects, states
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.migration.states import State
-from dxy_pipeline.sql import trusted
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,15 @@ class Comparison:
     native_only: int
     failures: list[dict[str, Any]]
     horizon: str
+    days: tuple[date, ...] = ()
+    total: int = 0
+    only_legacy: int = 0
+    only_bars: int = 0
+
+    @property
+    def differing(self) -> int:
+        """How many minutes differ; `failures` lists the first thousand."""
+        return max(self.total, len(self.failures))
 
     @property
     def ok(self) -> bool:
@@ -34,40 +42,61 @@ class Comparison:
         return not self.failures
 
 
-def compare(conn: psycopg.Connection[Any], days: list[date] | None = None) -> Comparison:
-    """Compare in one REPEATABLE READ snapshot (or in the caller's transaction). `days` None: everything."""
+def compare(conn: psycopg.Connection[Any], days: list[date] | None = None, *, keys: str = "verify_keys") -> Comparison:
+    """Compare in one REPEATABLE READ snapshot (or in the caller's transaction). `days` None: everything.
+
+    `keys`: the query that lists the minutes which matter on days that differ (`at_risk`: those that a rollback would lose).
+    """
     if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        return _compare(conn, days)
+        return _compare(conn, days, keys)
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
-        return _compare(conn, days)
+        return _compare(conn, days, keys)
     finally:
         conn.rollback()
 
 
-def _compare(conn: psycopg.Connection[Any], days: list[date] | None) -> Comparison:
+def _compare(conn: psycopg.Connection[Any], days: list[date] | None, keys: str) -> Comparison:
     # Under row security of another role both sides may look empty, and 0 = 0: this makes that an error.
     # The planner takes each minute for a day of its own and would not let workers sum up days: hence the two costs.
     conn.execute("SELECT set_config('row_security', 'off', true), set_config('jit', 'off', true),"
                  " set_config('work_mem', '64MB', true), set_config('parallel_tuple_cost', '0', true),"
                  " set_config('parallel_setup_cost', '0', true)")  # fmt: skip
     row = conn.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
-    found = ledger.rows(conn, "verify_days") if days is None else ledger.rows(conn, "verify_some_days", days=days)
+    fills = {"legacy": _legacy(conn)}
+    found = (
+        ledger.rows(conn, "verify_days", fills)
+        if days is None
+        else ledger.rows(conn, "verify_some_days", fills, days=days)
+    )
     wrong = [r["day"] for r in found if not r["equal"]]
-    failures = ledger.rows(conn, "verify_keys", days=wrong) if wrong else []
-    if wrong and not failures:
-        failures = [{"ts_utc": None, "problem": f"content of {day} differs"} for day in wrong]
-    failures += [{**r, "problem": "native row vanished"} for r in ledger.rows(conn, "verify_native")]
+    failures = ledger.rows(conn, keys, fills, days=wrong) if wrong else []
+    counted = {name: failures[0][name] if failures else 0 for name in ("total", "only_legacy", "only_bars")}
+    failures = [{name: value for name, value in f.items() if name not in counted} for f in failures]
+    if keys == "verify_keys":
+        if wrong and not failures:
+            failures = [{"ts_utc": None, "problem": f"content of {day} differs"} for day in wrong]
+        vanished = [{**r, "problem": "native row vanished"} for r in ledger.rows(conn, "verify_native")]
+        failures += vanished
+        counted["total"] += len(vanished)
     return Comparison(
         sum(r["legacy_rows"] for r in found),
         sum(r["target_rows"] for r in found),
         found[0]["native_only"] if found else 0,
         failures,
         row[0] if row else "0",
+        tuple(wrong),
+        **counted,
     )
 
 
-def run(ctx: Context, *, repair: bool = False) -> dict[str, Any]:
+def _legacy(conn: psycopg.Connection[Any]) -> str:
+    """The view of legacy to compare with: once rows are retired, those count for the minutes that they were."""
+    retired = conn.execute("SELECT 1 FROM dxy.migration_retired AS r WHERE r.tagged > 0 LIMIT 1").fetchone()
+    return "dxy.legacy_held" if retired else "dxy.legacy_image"
+
+
+def run(ctx: Context) -> dict[str, Any]:
     """Verify everything; clean, the state becomes verified; not clean, it goes back to dual_write.
 
     Raises UserError while days are missing or failed, or a trigger is not in order.
@@ -77,13 +106,11 @@ def run(ctx: Context, *, repair: bool = False) -> dict[str, Any]:
         states.target("verify", before.state if before.direction == "forward" else State.ROLLED_BACK)
     objects.deploy(ctx.conn, inspect(ctx.conn))
     objects.require_triggers(ctx.conn)
-    if before.state is not State.CUT_OVER:
-        _require_all_days(ctx, before.migration_id)
+    if before.state is not State.CUT_OVER and (why := days_missing(ctx)):
+        raise UserError(why, hint="run `dxy migrate backfill` first")
     ctx.at("verify.begun")
     result = compare(ctx.conn)
     ctx.at("verify.compared")
-    if repair:
-        return _repair(ctx, result)
     record(ctx, before, result)
     ctx.at("verify.done")
     return {
@@ -92,6 +119,7 @@ def run(ctx: Context, *, repair: bool = False) -> dict[str, Any]:
         "legacy rows": result.legacy_rows,
         "data_bars rows": result.target_rows,
         "native rows left out": result.native_only,
+        "differing": result.differing,
         "failures": result.failures,
     }
 
@@ -108,7 +136,7 @@ def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str =
         ).fetchone()  # fmt: skip
         if row is None:
             raise RuntimeError("INSERT … RETURNING gave no row")
-        details = {"verification": row[0], "failures": len(result.failures)}
+        details = {"verification": row[0], "failures": result.differing}
         if before.state is State.CUT_OVER:
             ctx.audit("verify", details)
             ctx.conn.execute(
@@ -126,27 +154,10 @@ def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str =
     return ctx.write("verify", store)
 
 
-def _require_all_days(ctx: Context, migration_id: int) -> None:
+def days_missing(ctx: Context) -> str:
+    """Say which days the backfill has not done yet; empty when there are none."""
     rows = ctx.conn.execute(
         "SELECT u.state, count(*), min(u.day) FROM dxy.migration_unit AS u"
-        " WHERE u.migration_id = %s AND u.state <> 'done' GROUP BY 1 ORDER BY 1",
-        (migration_id,),
+        " JOIN dxy.migration_control AS c ON c.migration_id = u.migration_id WHERE u.state <> 'done' GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    if rows:
-        state, count, first = rows[0]
-        raise UserError(f"{count} days are {state}, the first is {first}", hint="run `dxy migrate backfill` first")
-
-
-def _repair(ctx: Context, result: Comparison) -> dict[str, Any]:
-    """Make the table that readers do not use equal to the one they use, for the listed minutes."""
-    keys = [f["ts_utc"] for f in result.failures if isinstance(f.get("ts_utc"), datetime)]
-    source = ctx.control().read_from
-    function = "mirror_to_bars" if source == "legacy" else "mirror_to_legacy"
-
-    def mend() -> int:
-        row = ctx.conn.execute(trusted(f"SELECT dxy.{function}(%s)"), (keys,)).fetchone()
-        ctx.conn.execute("UPDATE dxy.migration_control SET repaired_after = true")
-        ctx.audit("repair", {"minutes": [str(key) for key in keys[:100]], "from": source})
-        return row[0] if row else 0
-
-    return {"repaired": ctx.write("repair", mend) if keys else 0, "next": "dxy migrate verify"}
+    return f"{rows[0][1]} days are {rows[0][0]}, the first is {rows[0][2]}" if rows else ""

@@ -124,6 +124,8 @@ def writer(url: str, name: str, start: datetime, flags: Any, queue: Any) -> None
                     break
                 except psycopg.Error as error:
                     conn.rollback()
+                    if operation == UN_DELETE and error.sqlstate == "23505":
+                        break  # another legacy writer gave the minute a live row first: so it would without any mirror
                     if error.sqlstate not in RETRIED:
                         key = f"{name}: {error}"
                         failed[key] = failed.get(key, 0) + 1

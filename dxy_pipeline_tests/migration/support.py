@@ -151,6 +151,11 @@ def desk_columns(conn: psycopg.Connection) -> dict[str, str]:
     }
 
 
+# A row without its id (that of a mirrored row is nobody's promise); times are those of the staged rows, or "now".
+_STEADY = (
+    "(SELECT jsonb_object_agg(e.key, CASE WHEN e.key IN ('created_at', 'updated_at', 'deleted_at', 'ingested_at')"
+    " AND e.value #>> '{{}}' >= '2025' THEN '\"now\"' ELSE e.value END) FROM jsonb_each(to_jsonb({}) - 'id') AS e)"
+)
 _FINGERPRINT = {
     "control": "SELECT state, migration_id, read_from, direction, preparing, paused, repaired_after,"
     " verified_by IS NULL, cut_over_at IS NULL FROM dxy.migration_control",
@@ -161,22 +166,29 @@ _FINGERPRINT = {
     " WHERE contype = 'c' AND connamespace = 'public'::regnamespace ORDER BY 1, 2",
     "registry": "SELECT canonical_symbol, to_jsonb(r) - 'updated_at' - 'created_at'"
     " FROM public.core_asset_registry_all AS r ORDER BY 1",
-    "data_bars": "SELECT md5(string_agg((to_jsonb(d) - 'id' - 'updated_at' - 'created_at')::text, ' ' ORDER BY canonical_symbol,"
-    " timeframe, ts_utc)) FROM public.data_bars AS d",
-    # the ids of mirrored rows and their created_at are nobody's promise
-    "legacy": "SELECT md5(string_agg(x.row::text, ' ' ORDER BY x.row::text)) FROM (SELECT to_jsonb(d) - 'id' - 'created_at'"
-    " - 'updated_at' - 'deleted_at' || jsonb_build_object('dead', deleted_at IS NOT NULL) AS row"
-    " FROM public.derived_data_bars AS d) AS x",
+    "data_bars": "SELECT md5(string_agg(x.row::text, ' ' ORDER BY x.row::text))"
+    f" FROM (SELECT {_STEADY.format('d')} AS row FROM public.data_bars AS d) AS x",
+    "legacy": "SELECT md5(string_agg(x.row::text, ' ' ORDER BY x.row::text))"
+    f" FROM (SELECT {_STEADY.format('d')} AS row FROM public.derived_data_bars AS d) AS x",
     "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
     "moves": "SELECT from_state, to_state FROM dxy.migration_audit WHERE from_state <> to_state ORDER BY id",
     "ledger": "SELECT (SELECT count(*) FROM dxy.migration_native), (SELECT count(*) FROM dxy.migration_direct),"
     " (SELECT count(*) FROM dxy.migration_snapshot), (SELECT count(*) FROM dxy.migration_baseline)",
+    "native": "SELECT n.ts_utc, n.had_legacy, n.row_hash FROM dxy.migration_native AS n ORDER BY 1",
+    "direct": "SELECT w.ts_utc FROM dxy.migration_direct AS w ORDER BY 1",
+    "left": "SELECT f.ts_utc FROM dxy.migration_left AS f ORDER BY 1",
+    "retired": "SELECT r.day, r.tagged FROM dxy.migration_retired AS r ORDER BY 1",
+    "repaired": "SELECT r.ts_utc, r.overwritten FROM dxy.migration_repair AS r ORDER BY 1, r.id",
 }
 
 
 def fingerprint(conn: psycopg.Connection) -> dict[str, Any]:
     """All that must be equal after a run that was cut off and run again: rows, ledger, triggers, constraints."""
-    return {name: conn.execute(query).fetchall() for name, query in _FINGERPRINT.items()}
+    found = {name: conn.execute(query).fetchall() for name, query in _FINGERPRINT.items()}
+    if conn.execute("SELECT 1 WHERE to_regclass('dxy.migration_undo') IS NOT NULL").fetchone():
+        undo = f"SELECT u.ts_utc, {_STEADY.format('u.before')} FROM dxy.migration_undo AS u ORDER BY 1"
+        found["undo"] = conn.execute(undo).fetchall()
+    return found
 
 
 def mirror_differs(conn: psycopg.Connection) -> int:

@@ -9,7 +9,8 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,66 +20,136 @@ import pytest
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import steps
 from dxy_pipeline.migration.engine import Migration
-from dxy_pipeline_tests.migration.support import OPTIONS, Stage, Staged, fingerprint
+from dxy_pipeline_tests.migration.support import OPTIONS, PATH, Stage, Staged, fingerprint
 
-# phase -> the state it starts from, and the command
-PHASES: dict[str, tuple[str, Callable[[Migration], Any]]] = {
-    "prepare": ("legacy", lambda m: m.prepare(accept_native=True, options=OPTIONS)),
-    "dual-write": ("prepared", lambda m: m.dual_write(readers_moved=True)),
-    "backfill": ("dual_write", lambda m: m.backfill()),
-    "verify": ("backfilled", lambda m: m.verify()),
-    "cutover": ("verified", lambda m: m.cutover()),
-    "retire": ("cut_over", lambda m: m.retire()),
-    "rollback": ("retired", lambda m: m.rollback()),
+NOTHING = "SELECT 1"
+NEW_BARS = """
+INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source, ingested_at, created_at)
+SELECT 'DXY', '1m', t.ts, 1, 1, 1, 70, 0, 'synthetic', t.ts, t.ts
+FROM generate_series('2024-07-01 00:01+00'::timestamptz, {}) AS t (ts)
+"""
+# data_bars has taken writes on three more days that legacy has not seen, and a minute was deleted there
+RETIRED_WRITES = (
+    NEW_BARS.format("'2024-07-03 00:01+00', '1 day'")
+    + "; DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc = '2024-06-10 01:05+00'"
+)
+# more minutes than one batch of a repair that only data_bars has, and one that differs
+DAMAGE = (
+    "BEGIN; SET LOCAL dxy.mirror = 'on';"
+    + NEW_BARS.format("'2024-07-01 18:20+00', '1 minute'")
+    + "; UPDATE public.data_bars SET close = 5 WHERE canonical_symbol = 'DXY' AND ts_utc = '2024-06-10 01:05+00'; COMMIT"
+)
+BROKEN = "DROP TRIGGER dxy_mirror_insert ON public.data_bars"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command: the steps it goes through (with how often, where it is not once), where it starts, what is there."""
+
+    family: str
+    state: str
+    command: Callable[[Migration], Any]
+    shape: str = "P"
+    times: dict[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    before: str = NOTHING
+    prepared_halfway: bool = False
+
+    @property
+    def reached(self) -> dict[str, int]:
+        """Every step with the number of times it is reached."""
+        listed = (step for step in steps.STEPS[self.family] if step.partition(".")[2] not in self.left_out)
+        return {step: self.times.get(step.partition(".")[2], 1) for step in listed}
+
+
+def roll_back(migration: Migration) -> Any:
+    return migration.rollback()
+
+
+BASE = {
+    "prepare": Scenario(
+        "prepare", "legacy", lambda m: m.prepare(accept_native=True, options=OPTIONS), times={"widening": 4}
+    ),
+    "dual-write": Scenario("dual-write", "prepared", lambda m: m.dual_write(readers_moved=True)),
+    "backfill": Scenario("backfill", "dual_write", lambda m: m.backfill(), times={"batch!": 2, "committed": 2}),
+    "verify": Scenario("verify", "backfilled", lambda m: m.verify()),
+    "repair": Scenario(
+        "repair",
+        "backfilled",
+        lambda m: m.verify(repair=True, extra="copy"),
+        times={"batch!": 2, "committed": 2},
+        before=DAMAGE,
+    ),
+    "restore": Scenario("restore", "cut_over", lambda m: m.dual_write(readers_moved=True), before=BROKEN),
+    "cutover": Scenario("cutover", "verified", lambda m: m.cutover()),
+    "retire": Scenario("retire", "cut_over", lambda m: m.retire(), times={"batch!": 2, "committed": 2}),
+    "rollback": Scenario(
+        "rollback", "retired", roll_back, times={"unretire!": 4, "undo!": 4}, before=RETIRED_WRITES
+    ),
+    "abandon": Scenario("abandon", "legacy", roll_back, prepared_halfway=True),
+}  # fmt: skip
+SHAPES = {f"S {name}": replace(one, shape="S") for name, one in BASE.items() if name != "prepare"}
+SHAPES["S prepare"] = replace(BASE["prepare"], shape="S", times={"widening": 6})
+_EARLIER = ("reopened!", "unretire!")
+BACK = {
+    "rollback from prepared": Scenario(
+        "rollback", "prepared", roll_back, left_out=(*_EARLIER, "proved", "readers!", "muted!", "undo!")
+    ),
+    "rollback from dual_write": Scenario("rollback", "dual_write", roll_back, left_out=(*_EARLIER, "readers!")),
+    "rollback from backfilled": Scenario(
+        "rollback", "backfilled", roll_back, left_out=(*_EARLIER, "readers!"), times={"undo!": 3}
+    ),
+    "rollback from verified": Scenario("rollback", "verified", roll_back, left_out=_EARLIER, times={"undo!": 3}),
+    "rollback from cut_over": Scenario("rollback", "cut_over", roll_back, left_out=_EARLIER, times={"undo!": 3}),
 }
-# How often a step of a batch is reached with the tests' days in batches of two; every other step once. A run that is
-# cut off after its first batches goes on from another place than one that has none behind it.
-BATCHES = {
-    "backfill.batch!": 2,
-    "backfill.committed": 2,
-    "retire.batch!": 2,
-    "retire.committed": 2,
-    "rollback.unretire!": 4,
-    "rollback.undo!": 4,
-}
+# The second shape's rows go the same ways; what writes legacy itself is looked at every time.
+DEEP = set(SHAPES) - {"S retire", "S rollback", "S repair"}
+SCENARIOS = {**BASE, **SHAPES, **BACK}
 _undisturbed: dict[tuple[int, str], dict[str, Any]] = {}
-CASES = [
-    pytest.param(phase, step, nth, id=step if nth == 1 else f"{step}-{nth}")
-    for phase, listed in steps.STEPS.items()
-    for step in listed
-    for nth in range(1, BATCHES.get(step, 1) + 1)
-]
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """One case for each time that a step is reached: a run that is cut off after its first batches goes on from another
+    place than one that has none behind it."""
+    return [
+        pytest.param(
+            name,
+            step,
+            nth,
+            id=f"{name}: {step}" + (f" ({nth})" if nth > 1 else ""),
+            marks=[pytest.mark.deep] if name in DEEP else [],
+        )
+        for name in names
+        for step, times in SCENARIOS[name].reached.items()
+        for nth in range(1, times + 1)
+    ]
 
 
 @contextlib.contextmanager
-def staged(stage: Stage, phase: str) -> Iterator[Staged]:
-    """A database before the phase. Before the rollback data_bars has taken writes that legacy has not seen."""
-    with stage.at("P", PHASES[phase][0]) as db:
-        if phase == "rollback":
-            for day in range(1, 4):
-                db.conn.execute(
-                    "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source,"
-                    " ingested_at, created_at) VALUES ('DXY', '1m', %s, 1, 1, 1, 70, 0, 'synthetic', %s, %s)",
-                    (*[f"2024-07-0{day} 00:01:00+00"] * 3,),
-                )
-            db.conn.execute(
-                "DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc = '2024-06-10 01:05+00'"
-            )
+def staged(stage: Stage, scenario: Scenario) -> Iterator[Staged]:
+    """A database in which the scenario can begin."""
+    with stage.at(scenario.shape, scenario.state) as db:
+        if scenario.prepared_halfway:
+            steps.install(At("prepare.registry", 1, lambda _: (_ for _ in ()).throw(KeyboardInterrupt)))
+            with pytest.raises(KeyboardInterrupt):
+                BASE["prepare"].command(db.migration)
+            steps.install(None)
+        db.conn.execute(scenario.before)
         yield db
 
 
-def expected(stage: Stage, phase: str) -> dict[str, Any]:
-    """The state after a run that nothing disturbed, with every step of the phase seen on the way."""
-    key = (id(stage), phase)
+def expected(stage: Stage, name: str) -> dict[str, Any]:
+    """The state after a run that nothing disturbed, with every step seen on the way."""
+    key = (id(stage), name)
     if key not in _undisturbed:
+        scenario = SCENARIOS[name]
         seen: Counter[str] = Counter()
-        with staged(stage, phase) as db:
+        with staged(stage, scenario) as db:
             steps.install(lambda step, _: seen.update([step]))
-            PHASES[phase][1](db.migration)
+            scenario.command(db.migration)
             steps.install(None)
-            own = {step: n for step, n in seen.items() if step.startswith(f"{phase}.")}
-            listed = {step: BATCHES.get(step, 1) for step in steps.STEPS[phase]}
-            assert own == listed, "a listed step was not reached, or one is not listed"
+            own = {step: n for step, n in seen.items() if step.startswith(f"{scenario.family}.")}
+            assert own == scenario.reached, "a listed step was not reached, or one is not listed"
             _undisturbed[key] = fingerprint(db.conn)
     return _undisturbed[key]
 
@@ -95,9 +166,11 @@ class At:
             self.work(worker)
 
 
-def test_every_phase_has_a_case() -> None:
-    assert set(PHASES) == set(steps.STEPS)
-    assert set(BATCHES) < set(steps.ALL)
+def test_every_phase_has_a_case_in_both_shapes_and_a_way_back_from_every_state() -> None:
+    assert set(BASE) == set(steps.STEPS)
+    assert {name.removeprefix("S ") for name in SHAPES} == set(BASE)
+    ways = {one.state for one in SCENARIOS.values() if one.family == "rollback"}
+    assert ways == set(PATH) - {"legacy"}
 
 
 def test_every_step_in_the_code_is_listed_and_every_listed_one_is_in_the_code() -> None:
@@ -106,11 +179,11 @@ def test_every_step_in_the_code_is_listed_and_every_listed_one_is_in_the_code() 
     assert found == set(steps.ALL)
 
 
-@pytest.mark.parametrize(("phase", "step", "nth"), CASES)
-def test_sigkill_of_the_worker(stage: Stage, phase: str, step: str, nth: int) -> None:
-    wanted = expected(stage, phase)
-    command = PHASES[phase][1]
-    with staged(stage, phase) as db:
+@pytest.mark.parametrize(("name", "step", "nth"), cases(SCENARIOS))
+def test_sigkill_of_the_worker(stage: Stage, name: str, step: str, nth: int) -> None:
+    wanted = expected(stage, name)
+    command = SCENARIOS[name].command
+    with staged(stage, SCENARIOS[name]) as db:
         pid = os.fork()
         if pid == 0:
             try:
@@ -121,15 +194,15 @@ def test_sigkill_of_the_worker(stage: Stage, phase: str, step: str, nth: int) ->
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), "the step was not reached"
         assert os.WTERMSIG(status) == signal.SIGKILL
-        command_until_done(command, db.migration, phase)
+        command_until_done(command, db.migration)
         assert fingerprint(db.conn) == wanted
 
 
-@pytest.mark.parametrize(("phase", "step", "nth"), CASES)
-def test_termination_of_the_backend(stage: Stage, phase: str, step: str, nth: int) -> None:
-    wanted = expected(stage, phase)
-    command = PHASES[phase][1]
-    with staged(stage, phase) as db:
+@pytest.mark.parametrize(("name", "step", "nth"), cases(BASE))
+def test_termination_of_the_backend(stage: Stage, name: str, step: str, nth: int) -> None:
+    wanted = expected(stage, name)
+    command = SCENARIOS[name].command
+    with staged(stage, SCENARIOS[name]) as db:
         hits: list[int] = []
 
         def terminate(worker: psycopg.Connection[Any]) -> None:
@@ -145,11 +218,11 @@ def test_termination_of_the_backend(stage: Stage, phase: str, step: str, nth: in
             assert step.endswith(".done"), "the run went on over a dead connection"
         steps.install(None)
         assert hits
-        command_until_done(command, db.migration, phase)
+        command_until_done(command, db.migration)
         assert fingerprint(db.conn) == wanted
 
 
-def command_until_done(command: Callable[[Migration], Any], migration: Migration, phase: str) -> None:
+def command_until_done(command: Callable[[Migration], Any], migration: Migration) -> None:
     """Run the same command again, as an operator would; a state that is already reached is said, not repeated."""
     deadline = time.monotonic() + 10
     while True:
@@ -157,7 +230,7 @@ def command_until_done(command: Callable[[Migration], Any], migration: Migration
             command(migration)
             return
         except UserError as error:
-            done = f"{phase} needs the state" in str(error)  # the kill came after the commit that finished it
+            done = " needs the state" in str(error)  # the kill came after the commit that finished it
             if done:
                 return
             if "is being run by" not in str(error) or time.monotonic() > deadline:

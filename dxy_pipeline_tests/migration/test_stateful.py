@@ -94,18 +94,37 @@ class Migrating(RuleBasedStateMachine):
         self.forward()
 
     @precondition(lambda self: self.state != "retired" and not self.backwards)
-    @rule(step=st.sampled_from(steps.ALL))
-    def crash_on_the_way(self, step: str) -> None:
-        self._crashing(step, self.forward)
+    @rule(step=st.sampled_from(steps.ALL), nth=st.integers(1, 2))
+    def crash_on_the_way(self, step: str, nth: int) -> None:
+        self._crashing(step, nth, self.forward)
 
     @precondition(lambda self: self.state != "rolled_back")
-    @rule(step=st.sampled_from(steps.STEPS["rollback"]))
-    def crash_on_the_way_back(self, step: str) -> None:
-        self._crashing(step, self.db.migration.rollback)
+    @rule(step=st.sampled_from(steps.STEPS["rollback"]), nth=st.integers(1, 3))
+    def crash_on_the_way_back(self, step: str, nth: int) -> None:
+        self._crashing(step, nth, self.db.migration.rollback)
 
-    def _crashing(self, step: str, work: Any) -> None:
+    @precondition(lambda self: self.state == "cut_over" and not self.backwards)
+    @rule(nth=st.integers(1, 2))
+    def crash_between_two_batches_of_the_retirement(self, nth: int) -> None:
+        self._crashing("retire.committed", nth, self.forward)
+
+    @precondition(lambda self: self.state == "retired")
+    @rule(nth=st.integers(1, 3))
+    def crash_inside_a_later_batch_of_the_way_back(self, nth: int) -> None:
+        self._crashing("rollback.unretire!", nth, self.db.migration.rollback)
+
+    @precondition(lambda self: self.state in {"dual_write", "verified", "cut_over"})
+    @rule(nth=st.integers(1, 3))
+    def crash_inside_a_later_batch_of_the_undo(self, nth: int) -> None:
+        self._crashing("rollback.undo!", nth, self.db.migration.rollback)
+
+    def _crashing(self, step: str, nth: int, work: Any) -> None:
+        """Run and crash the nth time that a step is reached, if it is."""
+        left = [nth]
+
         def crash(name: str, _: Any) -> None:
-            if name == step:
+            left[0] -= name == step
+            if name == step and left[0] == 0:
                 raise Crash
 
         steps.install(crash)
@@ -150,7 +169,31 @@ class Migrating(RuleBasedStateMachine):
         if done.rowcount:
             self.model.pop(ts, None)
 
-    @precondition(lambda self: self.state in {"dual_write", "verified", "cut_over", "retired"} and not self.backwards)
+    @precondition(lambda self: self.state != "retired")
+    @rule(ts=minutes)
+    def un_delete_legacy(self, ts: str) -> None:
+        """The newest dead row of a minute that has none alive; while legacy is being retired it may be a retired one."""
+        row = self.db.conn.execute(
+            f"UPDATE public.derived_data_bars SET deleted_at = NULL WHERE id = (SELECT max(id) FROM public.derived_data_bars"
+            f" WHERE {KEY} AND deleted_at IS NOT NULL) AND NOT EXISTS (SELECT FROM public.derived_data_bars WHERE {KEY}"
+            " AND deleted_at IS NULL) RETURNING close::float8",
+            (ts, ts),
+        ).fetchone()
+        if row:
+            self.model[ts] = row[0]
+
+    @rule(purge=st.booleans())
+    def touch_dead_rows(self, purge: bool) -> None:
+        """Nobody's minutes: no reader sees anything of it."""
+        dead = "canonical_symbol = 'DXY' AND timeframe = '1m' AND deleted_at IS NOT NULL"
+        untagged = "AND to_jsonb(l) ->> 'dxy_retired_by' IS NULL"
+        self.db.conn.execute(
+            f"DELETE FROM public.derived_data_bars AS l WHERE {dead} {untagged}"
+            if purge
+            else f"UPDATE public.derived_data_bars SET quality_score = 1 WHERE {dead}"
+        )
+
+    @precondition(lambda self: self.state in {"dual_write", "verified", "cut_over", "retired"})
     @rule(ts=minutes, value=values)
     def upsert_bars(self, ts: str, value: int) -> None:
         self.db.conn.execute(
@@ -161,7 +204,9 @@ class Migrating(RuleBasedStateMachine):
         )
         self.model[ts] = value
 
-    @precondition(lambda self: self.state in {"verified", "cut_over", "retired"} and not self.backwards)
+    @precondition(
+        lambda self: self.state in {"verified", "cut_over", "retired"} or (self.backwards and self.state != "prepared")
+    )
     @rule(ts=minutes)
     def delete_bars(self, ts: str) -> None:
         if self.db.conn.execute(f"DELETE FROM public.data_bars WHERE {KEY}", (ts,)).rowcount:

@@ -235,8 +235,8 @@ def test_row_security_that_would_hide_rows_is_an_error(stage: Stage) -> None:
         db.conn.execute("CREATE ROLE blind LOGIN")
         db.conn.execute("GRANT USAGE ON SCHEMA dxy TO blind")
         db.conn.execute("GRANT SELECT ON ALL TABLES IN SCHEMA dxy, public TO blind")
-        db.conn.execute("ALTER VIEW dxy.legacy_source OWNER TO blind")
-        db.conn.execute("ALTER VIEW dxy.legacy_image OWNER TO blind")
+        for view in ("legacy_mapped", "legacy_source", "legacy_image"):
+            db.conn.execute(f"ALTER VIEW dxy.{view} OWNER TO blind")
         try:
             with pytest.raises(UserError, match=r"row-level security|permission"):
                 stage.migration(db.url.replace("postgres@", "blind@")).compare()

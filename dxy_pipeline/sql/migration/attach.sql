@@ -4,14 +4,14 @@ CREATE OR REPLACE TRIGGER aaa_dxy_lock_day BEFORE INSERT ON public.${table}
         AND current_setting('dxy.mirror', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION dxy.lock_day_of_row();
 CREATE OR REPLACE TRIGGER dxy_mirror_insert AFTER INSERT ON public.${table} REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT WHEN (current_setting('dxy.mirror', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION dxy.mirror_statement('${direction}');
+    EXECUTE FUNCTION dxy.${function}(${mode});
 CREATE OR REPLACE TRIGGER dxy_mirror_update AFTER UPDATE ON public.${table}
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT WHEN (current_setting('dxy.mirror', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION dxy.mirror_statement('${direction}');
+    EXECUTE FUNCTION dxy.${function}(${mode});
 CREATE OR REPLACE TRIGGER dxy_mirror_delete AFTER DELETE ON public.${table} REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT WHEN (current_setting('dxy.mirror', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION dxy.mirror_statement('${direction}');
+    EXECUTE FUNCTION dxy.${function}(${mode});
 CREATE OR REPLACE TRIGGER dxy_mirror_truncate BEFORE TRUNCATE ON public.${table}
     FOR EACH STATEMENT EXECUTE FUNCTION dxy.refuse_truncate();
 ALTER TABLE public.${table} ENABLE ALWAYS TRIGGER aaa_dxy_lock_day;

@@ -130,9 +130,9 @@ BEGIN
 END;
 $$;
 
--- Soft-deletes one day's legacy rows with the tag of this migration; their updated_at is kept beside it.
-CREATE OR REPLACE FUNCTION dxy.retire_day(p_migration bigint, p_day date)
-RETURNS integer
+-- Soft-deletes one day's legacy rows with the tag of this migration; their updated_at is kept beside it. Rows of which
+-- data_bars does not hold the very same stay: then nothing of the day is retired and `differing` says how many.
+CREATE OR REPLACE FUNCTION dxy.retire_day(p_migration bigint, p_day date, OUT retired integer, OUT differing integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -142,22 +142,33 @@ DECLARE
     v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
-    v_count integer;
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
+    retired := 0;
+    SELECT count(*) INTO differing
+    FROM (SELECT * FROM dxy.legacy_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS l
+    LEFT JOIN (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS b ON b.ts_utc = l.ts_utc
+    WHERE l IS DISTINCT FROM b;
+    IF differing > 0 THEN
+        PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
+        RETURN;
+    END IF;
     UPDATE public.derived_data_bars AS l
     SET deleted_at = now(), dxy_retired_by = p_migration, dxy_retired_updated_at = l.updated_at, updated_at = now()
     WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.deleted_at IS NULL AND l.ts_utc >= v_from AND l.ts_utc < v_to;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    GET DIAGNOSTICS retired = ROW_COUNT;
+    IF retired > 0 THEN
+        INSERT INTO dxy.migration_retired AS r (day, tagged) VALUES (p_day, retired)
+        ON CONFLICT (day) DO UPDATE SET tagged = r.tagged + excluded.tagged;
+    END IF;
     PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
-    RETURN v_count;
 END;
 $$;
 
 -- The way back of retire_day, and the writes that data_bars took since go to legacy. Native rows that nobody changed
--- were never mirrored and stay where they are.
-CREATE OR REPLACE FUNCTION dxy.unretire_day(p_day date, OUT undeleted integer, OUT pulled integer)
+-- were never mirrored and stay where they are. `gone`: rows of the retirement that are not there any more; nothing is done then.
+CREATE OR REPLACE FUNCTION dxy.unretire_day(p_day date, OUT undeleted integer, OUT pulled integer, OUT gone integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -167,17 +178,23 @@ DECLARE
     v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_tagged timestamptz[];
     v_keys timestamptz[];
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
-    undeleted := dxy.unretire_rows(ARRAY(SELECT l.ts_utc FROM public.derived_data_bars AS l
+    undeleted := 0;
+    pulled := 0;
+    v_tagged := ARRAY(SELECT l.ts_utc FROM public.derived_data_bars AS l
         WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.dxy_retired_by IS NOT NULL
-            AND l.ts_utc >= v_from AND l.ts_utc < v_to));
-    -- The application gave this minute a new row meanwhile: the old one stays deleted and loses the tag.
-    UPDATE public.derived_data_bars AS l SET dxy_retired_by = NULL, dxy_retired_updated_at = NULL
-    WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.dxy_retired_by IS NOT NULL
-        AND l.ts_utc >= v_from AND l.ts_utc < v_to;
+            AND l.ts_utc >= v_from AND l.ts_utc < v_to);
+    gone := coalesce((SELECT r.tagged FROM dxy.migration_retired AS r WHERE r.day = p_day), 0) - cardinality(v_tagged);
+    IF gone > 0 THEN
+        PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
+        RETURN;
+    END IF;
+    undeleted := dxy.unretire_rows(v_tagged);
+    PERFORM dxy.drop_tags(v_tagged);
     SELECT array_agg(coalesce(l.ts_utc, b.ts_utc)) INTO v_keys
     FROM (SELECT * FROM dxy.legacy_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS l
     FULL JOIN (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS b ON b.ts_utc = l.ts_utc
@@ -185,16 +202,18 @@ BEGIN
         AND NOT (l.ts_utc IS NULL AND EXISTS (SELECT FROM dxy.migration_native AS n
             JOIN public.data_bars AS d ON d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = n.ts_utc
             WHERE n.ts_utc = b.ts_utc AND NOT n.had_legacy AND n.row_hash = hash_record_extended(d, 0)));
-    pulled := 0;
     IF v_keys IS NOT NULL THEN
         pulled := dxy.mirror_to_legacy(v_keys);
     END IF;
+    DELETE FROM dxy.migration_retired AS r WHERE r.day = p_day;
     PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
 END;
 $$;
 
 -- Takes one day of data_bars back to what it was before the dual write, plus what applications wrote there themselves.
-CREATE OR REPLACE FUNCTION dxy.undo_day(p_day date, OUT removed integer, OUT restored integer)
+-- Only what legacy holds too is taken out, or what legacy has changed since it is not followed any more. Anything else passed
+-- the mirror by: it is kept as an application's write, and legacy gets the minute if it has none.
+CREATE OR REPLACE FUNCTION dxy.undo_day(p_day date, OUT removed integer, OUT restored integer, OUT kept integer)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
@@ -204,9 +223,26 @@ DECLARE
     v_guard text := current_setting('dxy.mirror', true);
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_strange timestamptz[];
+    v_alone timestamptz[];
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
+    SELECT array_agg(b.ts_utc ORDER BY b.ts_utc), array_agg(b.ts_utc ORDER BY b.ts_utc) FILTER (WHERE l.ts_utc IS NULL)
+    INTO v_strange, v_alone
+    FROM (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS b
+    LEFT JOIN (SELECT * FROM dxy.legacy_image AS i WHERE i.ts_utc >= v_from AND i.ts_utc < v_to) AS l ON l.ts_utc = b.ts_utc
+    WHERE l IS DISTINCT FROM b
+        AND NOT EXISTS (SELECT FROM dxy.migration_left AS f WHERE f.ts_utc = b.ts_utc)
+        AND (EXISTS (SELECT FROM dxy.migration_undo AS u WHERE u.ts_utc = b.ts_utc)
+            OR NOT EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = b.ts_utc)
+                AND NOT EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = b.ts_utc));
+    kept := coalesce(cardinality(v_strange), 0);
+    IF kept > 0 THEN
+        DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc = ANY (v_strange);
+        INSERT INTO dxy.migration_direct (ts_utc) SELECT k FROM unnest(v_strange) AS k ORDER BY k ON CONFLICT (ts_utc) DO NOTHING;
+        PERFORM dxy.put_to_legacy(v_alone);
+    END IF;
     DELETE FROM public.data_bars AS d
     WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc >= v_from AND d.ts_utc < v_to
         AND (EXISTS (SELECT FROM dxy.migration_undo AS u WHERE u.ts_utc = d.ts_utc)

@@ -1,6 +1,6 @@
 -- Day locks of a set of keys, ascending. Taken before the tables are read, so that whoever comes later sees what the
--- one before committed. A transaction with an older snapshot (REPEATABLE READ) cannot: locking the day's unit row, which
--- every batch updates, makes it fail with 40001 instead of missing a row.
+-- one before committed. A transaction with an older snapshot (REPEATABLE READ) cannot: locking the day's rows of the ledger,
+-- which every batch updates, makes it fail with 40001 instead of missing a row.
 CREATE OR REPLACE FUNCTION dxy.lock_key_days(p_keys timestamptz[])
 RETURNS void
 LANGUAGE plpgsql
@@ -15,7 +15,34 @@ BEGIN
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         PERFORM 1 FROM dxy.migration_unit AS u
         WHERE u.day IN (SELECT (k AT TIME ZONE 'UTC')::date FROM unnest(p_keys) AS k) FOR SHARE;
+        PERFORM 1 FROM dxy.migration_retired AS r
+        WHERE r.day IN (SELECT (k AT TIME ZONE 'UTC')::date FROM unnest(p_keys) AS k) FOR SHARE;
     END IF;
+END;
+$$;
+
+-- A minute is alive in legacy once: as a live row, or as the row with the retirement's tag, which stands in for it. Whoever
+-- gives a minute a live row, or takes the minute away, ends what the tag stood for: the tagged row is a dead row then.
+-- Called under the loop guard only.
+CREATE OR REPLACE FUNCTION dxy.drop_tags(p_keys timestamptz[])
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+SET enable_seqscan = off
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM dxy.migration_retired) THEN
+        RETURN;
+    END IF;
+    WITH untagged AS (
+        UPDATE public.derived_data_bars AS l SET dxy_retired_by = NULL, dxy_retired_updated_at = NULL
+        WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.ts_utc = ANY (p_keys) AND l.dxy_retired_by IS NOT NULL
+        RETURNING l.ts_utc
+    )
+    UPDATE dxy.migration_retired AS r SET tagged = r.tagged - u.n
+    FROM (SELECT (x.ts_utc AT TIME ZONE 'UTC')::date AS day, count(*) AS n FROM untagged AS x GROUP BY 1) AS u
+    WHERE r.day = u.day;
 END;
 $$;
 
@@ -38,6 +65,7 @@ DECLARE
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_key_days(p_keys);
+    PERFORM dxy.drop_tags(p_keys);
     SELECT array_agg(k ORDER BY k) FILTER (WHERE l.ts_utc IS NOT NULL), array_agg(k ORDER BY k) FILTER (WHERE l.ts_utc IS NULL)
     INTO v_put, v_delete
     FROM unnest(p_keys) AS k
@@ -82,8 +110,8 @@ BEGIN
 END;
 $$;
 
--- Makes legacy hold what data_bars holds, for these minutes, after an application wrote data_bars itself.
-CREATE OR REPLACE FUNCTION dxy.mirror_to_legacy(p_keys timestamptz[])
+-- Makes legacy hold what data_bars holds, for these minutes. Says nothing about who wrote data_bars.
+CREATE OR REPLACE FUNCTION dxy.put_to_legacy(p_keys timestamptz[])
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -95,19 +123,19 @@ DECLARE
     v_guard text := current_setting('dxy.mirror', true);
     v_put timestamptz[];
     v_delete timestamptz[];
+    v_absent timestamptz[];
     v_written bigint;
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_key_days(p_keys);
-    -- The application owns these minutes now: a rollback keeps them as they are.
-    DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc = ANY (p_keys);
-    INSERT INTO dxy.migration_direct (ts_utc) SELECT k FROM unnest(p_keys) AS k ORDER BY k ON CONFLICT (ts_utc) DO NOTHING;
-    SELECT array_agg(k ORDER BY k) FILTER (WHERE b.ts_utc IS NOT NULL), array_agg(k ORDER BY k) FILTER (WHERE b.ts_utc IS NULL)
-    INTO v_put, v_delete
+    SELECT array_agg(k ORDER BY k) FILTER (WHERE b.ts_utc IS NOT NULL AND l IS DISTINCT FROM b),
+        array_agg(k ORDER BY k) FILTER (WHERE b.ts_utc IS NULL AND l.ts_utc IS NOT NULL),
+        array_agg(k ORDER BY k) FILTER (WHERE b.ts_utc IS NULL)
+    INTO v_put, v_delete, v_absent
     FROM unnest(p_keys) AS k
     LEFT JOIN LATERAL (SELECT * FROM dxy.legacy_image AS i WHERE i.ts_utc = k OFFSET 0) AS l ON true
-    LEFT JOIN LATERAL (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc = k OFFSET 0) AS b ON true
-    WHERE l IS DISTINCT FROM b;
+    LEFT JOIN LATERAL (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc = k OFFSET 0) AS b ON true;
+    PERFORM dxy.drop_tags(v_absent);
     IF v_put IS NULL AND v_delete IS NULL THEN
         PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
         RETURN 0;
@@ -141,8 +169,23 @@ BEGIN
 END;
 $$;
 
--- Un-deletes exactly the rows that the retirement of this migration took away (they carry its tag), for these minutes.
--- updated_at comes back too: a trigger that sorts after the desk's own touch trigger puts it there.
+-- After an application wrote data_bars itself: legacy follows, and the application owns these minutes: a rollback keeps them.
+CREATE OR REPLACE FUNCTION dxy.mirror_to_legacy(p_keys timestamptz[])
+RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET row_security = off
+AS $$
+BEGIN
+    PERFORM dxy.lock_key_days(p_keys);
+    DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc = ANY (p_keys);
+    INSERT INTO dxy.migration_direct (ts_utc) SELECT k FROM unnest(p_keys) AS k ORDER BY k ON CONFLICT (ts_utc) DO NOTHING;
+    RETURN dxy.put_to_legacy(p_keys);
+END;
+$$;
+
+-- Un-deletes exactly the rows that the retirement of this migration took away (they carry its tag), for these minutes, at
+-- most one of a minute. updated_at comes back too: a trigger that sorts after the desk's own touch trigger puts it there.
 CREATE OR REPLACE FUNCTION dxy.unretire_rows(p_keys timestamptz[])
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
@@ -155,12 +198,22 @@ DECLARE
     v_count integer;
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
-    UPDATE public.derived_data_bars AS l
-    SET deleted_at = NULL, dxy_retired_by = NULL, updated_at = l.dxy_retired_updated_at, dxy_retired_updated_at = NULL
-    WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.ts_utc = ANY (p_keys) AND l.dxy_retired_by IS NOT NULL
-        AND NOT EXISTS (SELECT FROM public.derived_data_bars AS a WHERE a.canonical_symbol = 'DXY' AND a.timeframe = '1m'
-            AND a.ts_utc = l.ts_utc AND a.deleted_at IS NULL);
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    WITH undeleted AS (
+        UPDATE public.derived_data_bars AS l
+        SET deleted_at = NULL, dxy_retired_by = NULL, updated_at = l.dxy_retired_updated_at, dxy_retired_updated_at = NULL
+        WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.ts_utc = ANY (p_keys) AND l.dxy_retired_by IS NOT NULL
+            AND NOT EXISTS (SELECT FROM public.derived_data_bars AS a WHERE a.canonical_symbol = 'DXY' AND a.timeframe = '1m'
+                AND a.ts_utc = l.ts_utc AND a.deleted_at IS NULL)
+            AND NOT EXISTS (SELECT FROM public.derived_data_bars AS o WHERE o.canonical_symbol = 'DXY' AND o.timeframe = '1m'
+                AND o.ts_utc = l.ts_utc AND o.dxy_retired_by IS NOT NULL AND (o.deleted_at, o.ctid) > (l.deleted_at, l.ctid))
+        RETURNING l.ts_utc
+    ),
+    counted AS (
+        UPDATE dxy.migration_retired AS r SET tagged = r.tagged - u.n
+        FROM (SELECT (x.ts_utc AT TIME ZONE 'UTC')::date AS day, count(*) AS n FROM undeleted AS x GROUP BY 1) AS u
+        WHERE r.day = u.day
+    )
+    SELECT count(*) INTO v_count FROM undeleted;
     PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);
     RETURN v_count;
 END;
@@ -177,8 +230,39 @@ BEGIN
 END;
 $$;
 
--- Statement triggers with transition tables: the keys of OLD and NEW, whatever the statement did to them.
-CREATE OR REPLACE FUNCTION dxy.mirror_statement()
+-- Statement triggers with transition tables: the keys of OLD and NEW, whatever the statement did to them. Of legacy only
+-- rows that are, or were, alive: a dead row is no minute, whoever touches or purges it, and a tagged one is alive in data_bars.
+-- 'note': data_bars is being taken back and follows no more; what legacy took since is only noted.
+CREATE OR REPLACE FUNCTION dxy.mirror_legacy_statement()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_keys timestamptz[];
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT array_agg(DISTINCT n.ts_utc) INTO v_keys FROM new_rows AS n
+        WHERE n.canonical_symbol = 'DXY' AND n.timeframe = '1m' AND n.deleted_at IS NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT array_agg(DISTINCT o.ts_utc) INTO v_keys FROM old_rows AS o
+        WHERE o.canonical_symbol = 'DXY' AND o.timeframe = '1m' AND o.deleted_at IS NULL;
+    ELSE
+        SELECT array_agg(c.ts_utc) INTO v_keys
+        FROM (SELECT n.ts_utc FROM new_rows AS n WHERE n.canonical_symbol = 'DXY' AND n.timeframe = '1m' AND n.deleted_at IS NULL
+              UNION SELECT o.ts_utc FROM old_rows AS o
+              WHERE o.canonical_symbol = 'DXY' AND o.timeframe = '1m' AND o.deleted_at IS NULL) AS c;
+    END IF;
+    IF v_keys IS NOT NULL AND TG_ARGV[0] = 'note' THEN
+        INSERT INTO dxy.migration_left (ts_utc) SELECT k FROM unnest(v_keys) AS k ORDER BY k ON CONFLICT (ts_utc) DO NOTHING;
+    ELSIF v_keys IS NOT NULL THEN
+        PERFORM dxy.mirror_to_bars(v_keys);
+    END IF;
+    RETURN NULL;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION dxy.mirror_bars_statement()
 RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -195,9 +279,7 @@ BEGIN
         FROM (SELECT n.ts_utc FROM new_rows AS n WHERE n.canonical_symbol = 'DXY' AND n.timeframe = '1m'
               UNION SELECT o.ts_utc FROM old_rows AS o WHERE o.canonical_symbol = 'DXY' AND o.timeframe = '1m') AS c;
     END IF;
-    IF v_keys IS NOT NULL AND TG_ARGV[0] = 'to_bars' THEN
-        PERFORM dxy.mirror_to_bars(v_keys);
-    ELSIF v_keys IS NOT NULL THEN
+    IF v_keys IS NOT NULL THEN
         PERFORM dxy.mirror_to_legacy(v_keys);
     END IF;
     RETURN NULL;

@@ -1,7 +1,7 @@
 -- The mapping, once: a legacy row as data_bars would hold it, and a data_bars row in the same columns and types.
 -- Rendered for the column types at hand: both sides in the coarser of the two types, so that equal means equal.
 -- minus_zero: neither = nor a hash can tell -0 from 0.
-CREATE OR REPLACE VIEW dxy.legacy_source AS
+CREATE OR REPLACE VIEW dxy.legacy_mapped AS
 SELECT l.ts_utc, l.open::${open} AS open, l.high::${high} AS high, l.low::${low} AS low, l.close::${close} AS close,
     l.vol::${vol} AS vol, l.vwap::${vwap} AS vwap, l.trade_count::bigint AS trade_count,
     coalesce(l.is_partial, false) AS is_partial, 'synthetic'::text AS source,
@@ -12,14 +12,29 @@ SELECT l.ts_utc, l.open::${open} AS open, l.high::${high} AS high, l.low::${low}
     CASE WHEN l.vol = 0 THEN l.vol::text = '-0' END AS minus_zero_vol,
     CASE WHEN l.open = 0 OR l.high = 0 OR l.low = 0 OR l.close = 0 OR l.vwap = 0
         THEN format('%s %s %s %s %s', l.open, l.high, l.low, l.close, l.vwap) END AS zero_prices,
-    coalesce(l.created_at, l.ingested_at, now()) AS created_at
+    coalesce(l.created_at, l.ingested_at, now()) AS created_at, l.deleted_at, l.dxy_retired_by
 FROM public.derived_data_bars AS l
-WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.deleted_at IS NULL;
+WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m';
+
+CREATE OR REPLACE VIEW dxy.legacy_source AS
+SELECT m.ts_utc, m.open, m.high, m.low, m.close, m.vol, m.vwap, m.trade_count, m.is_partial, m.source, m.ingested_at, m.raw,
+    m.minus_zero_vol, m.zero_prices, m.created_at
+FROM dxy.legacy_mapped AS m
+WHERE m.deleted_at IS NULL;
 
 CREATE OR REPLACE VIEW dxy.legacy_image AS
 SELECT s.ts_utc, s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source, s.ingested_at, s.raw,
     s.minus_zero_vol, s.zero_prices
 FROM dxy.legacy_source AS s;
+
+-- While legacy is being retired its rows with the tag count, too: each stands for the minute that it was.
+CREATE OR REPLACE VIEW dxy.legacy_held AS
+SELECT s.* FROM dxy.legacy_image AS s
+UNION ALL
+SELECT m.ts_utc, m.open, m.high, m.low, m.close, m.vol, m.vwap, m.trade_count, m.is_partial, m.source, m.ingested_at, m.raw,
+    m.minus_zero_vol, m.zero_prices
+FROM dxy.legacy_mapped AS m
+WHERE m.dxy_retired_by IS NOT NULL AND m.deleted_at IS NOT NULL;
 
 CREATE OR REPLACE VIEW dxy.bars_image AS
 SELECT d.ts_utc, d.open::${open} AS open, d.high::${high} AS high, d.low::${low} AS low, d.close::${close} AS close,

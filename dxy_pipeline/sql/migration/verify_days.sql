@@ -6,11 +6,11 @@ WITH excused AS MATERIALIZED (
     JOIN dxy.bars_image AS b ON b.ts_utc = n.ts_utc
     WHERE NOT n.had_legacy AND n.row_hash = hash_record_extended(d, 0)
         AND NOT EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = n.ts_utc)
-        AND NOT EXISTS (SELECT FROM dxy.legacy_image AS l WHERE l.ts_utc = n.ts_utc)
+        AND NOT EXISTS (SELECT FROM ${legacy} AS l WHERE l.ts_utc = n.ts_utc)
 ),
 legacy AS (
     SELECT date_bin('1 day', l.ts_utc, 'epoch') AS day, count(*) AS n, sum(hash_record_extended(l, 0)) AS content
-    FROM dxy.legacy_image AS l
+    FROM ${legacy} AS l
     GROUP BY 1
 ),
 target AS (

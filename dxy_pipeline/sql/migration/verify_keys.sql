@@ -4,8 +4,9 @@ SELECT coalesce(l.ts_utc, b.ts_utc) AS ts_utc,
         ELSE (SELECT 'differs in ' || string_agg(x.key, ', ') FROM jsonb_each(to_jsonb(l)) AS x (key, value)
               WHERE to_jsonb(b) -> x.key IS DISTINCT FROM x.value OR (x.key = 'zero_prices' AND l.zero_prices IS DISTINCT FROM b.zero_prices))
         END AS problem,
-    l.close::text AS legacy_close, b.close::text AS target_close
-FROM (SELECT * FROM dxy.legacy_image AS i WHERE (i.ts_utc AT TIME ZONE 'UTC')::date = ANY (%(days)s::date[])) AS l
+    l.close::text AS legacy_close, b.close::text AS target_close, count(*) OVER () AS total,
+    count(*) FILTER (WHERE b.ts_utc IS NULL) OVER () AS only_legacy, count(*) FILTER (WHERE l.ts_utc IS NULL) OVER () AS only_bars
+FROM (SELECT * FROM ${legacy} AS i WHERE (i.ts_utc AT TIME ZONE 'UTC')::date = ANY (%(days)s::date[])) AS l
 FULL JOIN (SELECT * FROM dxy.bars_image AS i WHERE (i.ts_utc AT TIME ZONE 'UTC')::date = ANY (%(days)s::date[])) AS b
     ON b.ts_utc = l.ts_utc
 WHERE l IS DISTINCT FROM b

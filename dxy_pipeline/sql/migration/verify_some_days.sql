@@ -3,7 +3,7 @@ SELECT w.day, l.n AS legacy_rows, t.n AS target_rows, (l.n, l.content) IS NOT DI
     0::bigint AS native_only
 FROM unnest(%(days)s::date[]) AS w (day)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS n, sum(hash_record_extended(i, 0)) AS content FROM dxy.legacy_image AS i
+    SELECT count(*) AS n, sum(hash_record_extended(i, 0)) AS content FROM ${legacy} AS i
     WHERE i.ts_utc >= w.day::timestamp AT TIME ZONE 'UTC' AND i.ts_utc < (w.day + 1)::timestamp AT TIME ZONE 'UTC'
 ) AS l
 CROSS JOIN LATERAL (
@@ -13,6 +13,6 @@ CROSS JOIN LATERAL (
             JOIN public.data_bars AS d ON d.canonical_symbol = 'DXY' AND d.timeframe = '1m' AND d.ts_utc = n.ts_utc
             WHERE n.ts_utc = i.ts_utc AND NOT n.had_legacy AND n.row_hash = hash_record_extended(d, 0)
                 AND NOT EXISTS (SELECT FROM dxy.migration_direct AS x WHERE x.ts_utc = n.ts_utc)
-                AND NOT EXISTS (SELECT FROM dxy.legacy_image AS y WHERE y.ts_utc = n.ts_utc))
+                AND NOT EXISTS (SELECT FROM ${legacy} AS y WHERE y.ts_utc = n.ts_utc))
 ) AS t
 ORDER BY 1;

@@ -5,6 +5,7 @@ ALTER TABLE dxy.migration_control
     ADD COLUMN direction      text NOT NULL DEFAULT 'forward' CHECK (direction IN ('forward', 'rollback')),
     ADD COLUMN preparing      boolean NOT NULL DEFAULT false,
     ADD COLUMN paused         boolean NOT NULL DEFAULT false,
+    ADD COLUMN muted          boolean NOT NULL DEFAULT false,
     ADD COLUMN verified_by    bigint,
     ADD COLUMN repaired_after boolean NOT NULL DEFAULT false,
     ADD COLUMN cut_over_at    timestamptz,
@@ -47,6 +48,27 @@ COMMENT ON TABLE dxy.migration_native IS 'DXY 1m minutes that data_bars held bef
 
 CREATE TABLE dxy.migration_direct (ts_utc timestamptz PRIMARY KEY);
 COMMENT ON TABLE dxy.migration_direct IS 'DXY 1m minutes that an application wrote in data_bars itself: a rollback keeps them';
+
+CREATE TABLE dxy.migration_retired (
+    day    date PRIMARY KEY,
+    tagged bigint NOT NULL CHECK (tagged >= 0)
+);
+COMMENT ON TABLE dxy.migration_retired IS 'How many legacy rows of a UTC day carry the retirement''s tag: fewer found means that some were purged';
+
+CREATE TABLE dxy.migration_left (ts_utc timestamptz PRIMARY KEY);
+COMMENT ON TABLE dxy.migration_left IS 'DXY 1m minutes that legacy took while a rollback was taking data_bars back, which followed no more';
+
+CREATE TABLE dxy.migration_repair (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    migration_id    bigint NOT NULL,
+    ts_utc          timestamptz NOT NULL,
+    overwritten     text NOT NULL CHECK (overwritten IN ('legacy', 'data_bars')),
+    legacy_image    text,
+    data_bars_image text,
+    repaired_at     timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dxy.migration_repair IS
+    'Both rows of each repaired minute as they were (NULL: none), as row text: (legacy_image::public.derived_data_bars).*';
 
 CREATE TABLE dxy.migration_dirty (
     id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
