@@ -126,8 +126,8 @@ class Migration:
         """The whole migration on a restored copy in the embedded server, with timings. The desk's database is read."""
         scratch = self.scratch_url()
 
-        def make(url: str) -> "Migration":
-            return Migration(url, clock=self.clock, actor=self.actor, files=self.files / "rehearsal",
+        def make(url: str, files: Path) -> "Migration":
+            return Migration(url, clock=self.clock, actor=self.actor, files=files,
                              scratch_url=lambda: scratch, note=self.note)  # fmt: skip
 
         with session.user_errors():

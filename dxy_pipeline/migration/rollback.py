@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from dxy_pipeline.core.index import DXY, SYMBOLS
+from dxy_pipeline.db.fitness import WANTED_COLUMNS
 from dxy_pipeline.db.shape import DERIVED, REGISTRY, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger, objects, states
@@ -172,23 +173,30 @@ def _pair(ctx: Context, function: str, day: Any) -> tuple[int, int]:
 
 
 def _restore_registry(ctx: Context, migration_id: int) -> None:
-    """Put DXY's registry row back as `prepare` found it, column by column; a row that was not there stays if needed."""
-    saved = ctx.conn.execute(
-        "SELECT d.definition FROM dxy.migration_definition AS d WHERE d.migration_id = %s AND d.name = 'registry'",
+    """Put DXY's registry row back as `prepare` found it; what was not there then is emptied.
+
+    That is a column that we added since, or the whole row, where a foreign key keeps it.
+    """
+    rows = ctx.conn.execute(
+        "SELECT d.name, d.definition FROM dxy.migration_definition AS d"
+        " WHERE d.migration_id = %s AND d.name IN ('registry', 'registry symbols')",
         (migration_id,),
-    ).fetchone()
+    ).fetchall()
+    saved = dict(rows)
+    if "registry symbols" not in saved:  # cut off before it was looked at: it is as it was
+        return
     columns = inspect(ctx.conn).tables[REGISTRY].columns
     _remove_added_symbols(ctx, migration_id)
-    if saved is None:
-        return
-    names = [name for name in saved[0] if name in columns and name != "canonical_symbol"]
-    pairs = ", ".join(f'"{name}" = s."{name}"' for name in names)
+    was = saved.get("registry", {})
+    names = [name for name in was if name in columns and name != "canonical_symbol"]
+    added = [name for name in WANTED_COLUMNS[REGISTRY] if name in columns and name not in was]
+    pairs = ", ".join([*(f'"{name}" = s."{name}"' for name in names), *(f'"{name}" = DEFAULT' for name in added)])
     ctx.conn.execute(
         trusted(
             f"UPDATE public.{REGISTRY} AS r SET {pairs}"  # noqa: S608 - names are the catalog's
             f" FROM jsonb_populate_record(NULL::public.{REGISTRY}, %s::text::jsonb) AS s WHERE r.canonical_symbol = %s"
         ),
-        (json.dumps(saved[0]), DXY),
+        (json.dumps(was), DXY),
     )
 
 
