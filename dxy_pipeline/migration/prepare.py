@@ -24,9 +24,12 @@ def run(
     """Take the database from legacy (or rolled back) to prepared. Raises UserError with the first thing in the way."""
     before = ctx.control()
     states.target("prepare", before.state)
+    settings = {**DEFAULTS, **(options or {})}
+    if settings["health_minutes"] < 0:
+        raise UserError("a health window of fewer than 0 minutes", hint="1440 is a market day")
     if stops := blockers(ctx.conn, accept_native=accept_native, accept_rounding=accept_rounding):
         raise UserError(stops[0], hint="see `dxy migrate plan` for all of it")
-    _begin(ctx, {**DEFAULTS, **(options or {})})
+    _begin(ctx, settings)
     before = ctx.control()
     migration_id = before.migration_id
     ctx.at("prepare.begun")
@@ -37,15 +40,15 @@ def run(
     _definitions(ctx, migration_id)
     ctx.at("prepare.definitions")
     db = inspect(ctx.conn)
-    widen.apply(ctx.conn, widen.steps(ctx.conn, db), ctx.note)
+    widen.apply(ctx.conn, widen.steps(ctx.conn, db), ctx.note, ctx.lease.check)
     _tag_columns(ctx)
     _tag_index(ctx)
     ctx.at("prepare.widened")
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     ctx.at("prepare.objects")
     record_baseline(ctx, migration_id, "before", "dxy.legacy_image")
     ctx.at("prepare.baseline")
-    registry.upsert(ctx.conn, inspect(ctx.conn), data_location=DERIVED)
+    ctx.write("registry", lambda: registry.upsert(ctx.conn, inspect(ctx.conn), data_location=DERIVED))
     ctx.at("prepare.registry")
 
     def close() -> None:
@@ -161,4 +164,4 @@ def _tag_index(ctx: Context) -> None:
         concurrent=True,
         undo=trusted(f"DROP INDEX CONCURRENTLY IF EXISTS public.{objects.TAG_INDEX}"),
     )
-    widen.apply(ctx.conn, [step], ctx.note)
+    widen.apply(ctx.conn, [step], ctx.note, ctx.lease.check)

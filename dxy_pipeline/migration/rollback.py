@@ -39,7 +39,7 @@ def run(ctx: Context) -> dict[str, Any]:
     if ctx.control().state is State.RETIRED:
         _locked(ctx, _reopen)
     if ctx.control().state is State.CUT_OVER:
-        objects.deploy(ctx.conn, inspect(ctx.conn))
+        objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
         _unretire(ctx, totals)
     ctx.at("rollback.unretired")
     if ctx.control().state in {State.CUT_OVER, State.VERIFIED}:
@@ -102,8 +102,7 @@ def _unretire(ctx: Context, totals: dict[str, int]) -> None:
         for undeleted, pulled in ctx.write("rollback", work):
             totals["un-deleted"] += undeleted
             totals["pulled to legacy"] += pulled
-        ctx.lease.renew()
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days un-deleted")
+        ctx.progress("days un-deleted", min(first + BATCH_DAYS, len(days)), len(days))
 
 
 def _reopened(ctx: Context) -> bool:
@@ -148,8 +147,7 @@ def _undo(ctx: Context, totals: dict[str, int]) -> None:
         for removed, restored in ctx.write("rollback", work):
             totals["removed from data_bars"] += removed - restored
             totals["restored in data_bars"] += restored
-        ctx.lease.renew()
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days undone")
+        ctx.progress("days undone", min(first + BATCH_DAYS, len(days)), len(days))
 
 
 def _close(ctx: Context, counted: dict[str, int]) -> None:

@@ -75,7 +75,7 @@ def run(ctx: Context, *, repair: bool = False) -> dict[str, Any]:
     before = ctx.control()
     if before.direction != "forward" or before.state not in states.DUAL:
         states.target("verify", before.state if before.direction == "forward" else State.ROLLED_BACK)
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     objects.require_triggers(ctx.conn)
     if before.state is not State.CUT_OVER:
         _require_all_days(ctx, before.migration_id)
@@ -126,15 +126,19 @@ def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str =
     return ctx.write("verify", store)
 
 
-def _require_all_days(ctx: Context, migration_id: int) -> None:
-    rows = ctx.conn.execute(
+def days_missing(conn: psycopg.Connection[Any], migration_id: int) -> str | None:
+    """Say which days are not back-filled yet; None when all are."""
+    rows = conn.execute(
         "SELECT u.state, count(*), min(u.day) FROM dxy.migration_unit AS u"
         " WHERE u.migration_id = %s AND u.state <> 'done' GROUP BY 1 ORDER BY 1",
         (migration_id,),
     ).fetchall()
-    if rows:
-        state, count, first = rows[0]
-        raise UserError(f"{count} days are {state}, the first is {first}", hint="run `dxy migrate backfill` first")
+    return f"{rows[0][1]} days are {rows[0][0]}, the first is {rows[0][2]}" if rows else None
+
+
+def _require_all_days(ctx: Context, migration_id: int) -> None:
+    if missing := days_missing(ctx.conn, migration_id):
+        raise UserError(missing, hint="run `dxy migrate backfill` first")
 
 
 def _repair(ctx: Context, result: Comparison) -> dict[str, Any]:

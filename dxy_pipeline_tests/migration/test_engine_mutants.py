@@ -192,7 +192,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch]] = {
     "a verification that takes -0 for 0": (
         minus_zero_is_seen,
         "legacy+verified",
-        sql_fault("images", "CASE WHEN d.vol = 0 THEN d.vol::text = '-0' END", "CASE WHEN d.vol = 0 THEN false END"),
+        sql_fault("images", "THEN (d.vol::${vol})::text = '-0' END", "THEN false END"),
     ),
     "an un-delete without the tag": (
         rollback_is_exact,
