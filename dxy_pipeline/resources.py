@@ -34,6 +34,10 @@ class MarketDatabase(dg.ConfigurableResource[Any]):
         """Return the address; starts the embedded server when that is the database and it does not run."""
         return self.url_override or market_url(Settings.from_env())
 
+    def direct_url(self) -> str:
+        """Return the address for DDL, backups and long work: DIRECT_URL where DATABASE_URL is a transaction pooler."""
+        return self.url_override or Settings.from_env().direct_url or self.url()
+
     @contextmanager
     def connect(self, name: str, *, statement_timeout: float | None = None) -> Generator[Connection[Any]]:
         """Open one autocommit connection named `dxy_pipeline:<name>` with the rights of dxy_writer.

@@ -42,7 +42,19 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 # Names that are filled from the database's own shape, with what they may be.
 SAMPLES: Mapping[str, str] = {
     "table": "data_bars",
-    **dict.fromkeys(("open", "high", "low", "close", "vol", "vwap"), "double precision"),
+    "absent": "array_remove(ARRAY[CASE WHEN d.raw IS NULL THEN 'raw' END], NULL)",
+    **{
+        name: text
+        for column in ("open", "high", "low", "close", "vol", "vwap", "trade_count")
+        for kind in ["bigint" if column == "trade_count" else "double precision"]
+        for name, text in (
+            (column, kind),
+            (f"own_{column}", kind),
+            (f"target_{column}", kind),
+            (f"legacy_{column}", f"l.{column}::{kind}"),
+            (f"bars_{column}", f"d.{column}::{kind}"),
+        )
+    },
 }
 # Thresholds reach the server as numbers; every other parameter's type is what the query makes of it.
 _TYPES: Mapping[str, str] = {

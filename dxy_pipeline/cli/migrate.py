@@ -3,9 +3,10 @@
 import csv
 import sys
 import time
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +18,12 @@ from dxy_pipeline.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
-JSON = typer.Option(False, "--json", help="Print JSON.")
-DRY = typer.Option(False, "--dry-run", help="Say what would happen and what is in the way; change nothing.")
-REASON = typer.Option("", "--reason", help="Why; goes into the audit.")
-NATIVE = typer.Option(False, "--accept-native", help="Go on although data_bars holds DXY minutes that legacy lacks.")
-ROUNDING = typer.Option(False, "--accept-rounding", help="Go on although values do not survive the column types.")
-POLICY = typer.Option("stop", "--on-conflict", help="stop, or legacy-wins (both images are kept).")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would happen and what is in the way; change nothing.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; goes into the audit.")]
+Policy = Annotated[str, typer.Option("--on-conflict", help="stop, or legacy-wins (both images are kept).")]
 
 
 @app.callback()
@@ -35,8 +36,26 @@ def _migration() -> Migration:
     return Migration(settings.direct_url or market_url(settings), note=note)
 
 
+def _change(
+    action: str,
+    run: Callable[[Migration], Any],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    title: str = "",
+    flags: dict[str, Any] | None = None,
+) -> Any:
+    """Run a changing command, or (`dry_run`) say what it would do with these flags; print and return the result."""
+    migration = _migration()
+    found = migration.preview(action, **(flags or {})) if dry_run else run(migration)
+    emit(found, as_json=as_json, title=title)
+    return found
+
+
 @app.command()
-def plan(days: bool = typer.Option(False, "--days", help="One row for each day too."), as_json: bool = JSON) -> None:
+def plan(
+    days: Annotated[bool, typer.Option("--days", help="One row for each day too.")] = False, as_json: Json = False
+) -> None:
     """What a migration of this database would meet. Reads only."""
     found = _migration().plan()
     listed = found.pop("days")
@@ -47,102 +66,104 @@ def plan(days: bool = typer.Option(False, "--days", help="One row for each day t
 
 @app.command()
 def shadow(
-    start: str = typer.Option(..., "--from", help="First day, YYYY-MM-DD (UTC)."),
-    end: str = typer.Option(..., "--to", help="Day after the last one."),
-    every: int = typer.Option(0, help="Compare again every so many seconds, until Ctrl-C."),
-    as_json: bool = JSON,
+    start: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD (UTC).")],
+    end: Annotated[str, typer.Option("--to", help="Day after the last one.")],
+    every: Annotated[int, typer.Option(help="Compare again every so many seconds, until Ctrl-C.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Derive and compare with legacy without writing, for as long as wanted; differences as a table."""
     first, last = (_day(text) for text in (start, end))
-    while True:
+
+    def compare() -> bool:
         found = _migration().shadow(first, last)
         if as_json:
             emit(found, as_json=True)
-        else:
-            emit({"minutes": found["minutes"], **found["verdicts"]}, title="shadow")
-            if found["differences"]:
-                emit(found["differences"], title="differences")
-        if not every:
-            raise typer.Exit(1 if found["differences"] else 0)
-        time.sleep(every)
+            return bool(found["differences"])
+        emit({"minutes": found["minutes"], **found["verdicts"]}, title="shadow")
+        if found["differences"]:
+            emit(found["differences"], title="differences")
+        return bool(found["differences"])
+
+    _again_and_again(compare, every)
 
 
 @app.command()
-def rehearse(policy: str = POLICY, as_json: bool = JSON) -> None:
+def rehearse(policy: Policy = "stop", as_json: Json = False) -> None:
     """The whole migration on a restored copy in the embedded server, forward, back and forward, with timings."""
     emit(_migration().rehearse(policy=policy), as_json=as_json, title="rehearsal")
 
 
 @app.command()
 def prepare(
-    accept_native: bool = NATIVE,
-    accept_rounding: bool = ROUNDING,
-    health_minutes: int = typer.Option(1440, help="Open minutes that must be healthy before `retire`."),
-    dry_run: bool = DRY,
-    reason: str = REASON,
-    as_json: bool = JSON,
+    accept_native: Annotated[
+        bool, typer.Option("--accept-native", help="Go on although data_bars holds DXY minutes that legacy lacks.")
+    ] = False,
+    accept_rounding: Annotated[
+        bool, typer.Option("--accept-rounding", help="Go on although values do not survive the column types.")
+    ] = False,
+    health_minutes: Annotated[int, typer.Option(help="Open minutes that must be healthy before `retire`.")] = 1440,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """Prove a backup, store snapshot and baseline, widen the tables online."""
-    migration = _migration()
-    if dry_run:
-        emit(
-            migration.preview("prepare", accept_native=accept_native, accept_rounding=accept_rounding), as_json=as_json
-        )
-        return
+    accepted = {"accept_native": accept_native, "accept_rounding": accept_rounding}
     options = {"health_minutes": health_minutes}
-    emit(
-        migration.prepare(accept_native=accept_native, accept_rounding=accept_rounding, options=options, reason=reason),
-        as_json=as_json,
-    )
+    _change("prepare", lambda m: m.prepare(**accepted, options=options, reason=reason),
+            dry_run=dry_run, as_json=as_json, flags=accepted)  # fmt: skip
 
 
 @app.command("dual-write")
 def dual_write(
-    readers_moved: bool = typer.Option(False, "--readers-moved", help="No reader adds both tables any more."),
-    dry_run: bool = DRY,
-    reason: str = REASON,
-    as_json: bool = JSON,
+    readers_moved: Annotated[
+        bool, typer.Option("--readers-moved", help="No reader adds both tables any more.")
+    ] = False,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """From here on every DXY 1m write reaches both tables. Again: restore missing triggers."""
-    migration = _migration()
-    run = lambda: migration.dual_write(readers_moved=readers_moved, reason=reason)  # noqa: E731
-    emit(migration.preview("dual-write") if dry_run else run(), as_json=as_json)
+    _change("dual-write", lambda m: m.dual_write(readers_moved=readers_moved, reason=reason),
+            dry_run=dry_run, as_json=as_json, flags={"readers_moved": readers_moved})  # fmt: skip
 
 
 @app.command()
 def backfill(
-    policy: str = POLICY,
-    day: list[str] = typer.Option([], "--day", help="Only this day (YYYY-MM-DD); may be given more than once."),
-    again: bool = typer.Option(False, "--again", help="Done days too; writes only what is missing."),
-    dry_run: bool = DRY,
-    reason: str = REASON,
-    as_json: bool = JSON,
+    policy: Policy = "stop",
+    day: Annotated[
+        list[str] | None, typer.Option("--day", help="Only this day (YYYY-MM-DD); may be given more than once.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Done days too; writes only what is missing.")] = False,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """Copy history into data_bars, day by day; goes on where it was cut off."""
-    migration = _migration()
-    if dry_run:
-        emit(migration.preview("backfill"), as_json=as_json)
-        return
-    days: list[date] | None = [_day(text).date() for text in day] or None
-    emit(migration.backfill(days=days, policy=policy, again=again, reason=reason), as_json=as_json)
+    days = [_day(text).date() for text in day or []] or None
+    _change("backfill", lambda m: m.backfill(days=days, policy=policy, again=again, reason=reason),
+            dry_run=dry_run, as_json=as_json)  # fmt: skip
 
 
 @app.command()
 def verify(
-    repair: bool = typer.Option(False, "--repair", help="Make the tables equal; a clean verify must follow."),
-    extra: str = typer.Option(
-        "", "--on-extra", help="--repair: copy or delete minutes that only the table which readers do not use has."
-    ),
-    dry_run: bool = DRY,
-    reason: str = REASON,
-    as_json: bool = JSON,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make the tables equal; a clean verify must follow.")
+    ] = False,
+    extra: Annotated[
+        str,
+        typer.Option(
+            "--on-extra", help="--repair: copy or delete minutes that only the table which readers do not use has."
+        ),
+    ] = "",
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """Compare count and content of both tables; exits 1 when minutes differ, and lists them."""
-    migration = _migration()
     if dry_run:
-        emit(migration.preview("verify"), as_json=as_json)
+        emit(_migration().preview("verify", repair=repair), as_json=as_json)
         return
-    found = migration.verify(repair=repair, extra=extra, reason=reason)
+    found = _migration().verify(repair=repair, extra=extra, reason=reason)
     failures = found.pop("failures", [])
     emit({**found, "failures": failures} if as_json else found, as_json=as_json)
     if failures:
@@ -152,83 +173,102 @@ def verify(
 
 
 @app.command()
-def cutover(dry_run: bool = DRY, reason: str = REASON, as_json: bool = JSON) -> None:
+def cutover(dry_run: DryRun = False, reason: Reason = "", as_json: Json = False) -> None:
     """Switch readers and roll-ups to data_bars in one transaction."""
-    migration = _migration()
-    emit(migration.preview("cutover") if dry_run else migration.cutover(reason=reason), as_json=as_json)
+    _change("cutover", lambda m: m.cutover(reason=reason), dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
 def watch(
-    every: int = typer.Option(0, help="Look again every so many seconds (300 in the runbook), until Ctrl-C."),
-    as_json: bool = JSON,
+    every: Annotated[
+        int, typer.Option(help="Look again every so many seconds (300 in the runbook), until Ctrl-C.")
+    ] = 0,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """The seed's post-deployment health check; its results make up the health window."""
+
+    def look() -> bool:
+        title = f"{datetime.now(UTC):%Y-%m-%d %H:%M}Z"
+        found = _change("watch", lambda m: m.watch(reason=reason), dry_run=dry_run, as_json=as_json, title=title)
+        return any(row["status"] == "FAIL" for row in (found["would enter"] if dry_run else found))
+
+    _again_and_again(look, every)
+
+
+def _again_and_again(look: Callable[[], bool], every: int) -> None:
+    """Look once and exit (1 when it says so), or every so many seconds: then trouble is said, and the next look comes."""
     while True:
-        found = _migration().watch()
-        emit(found, as_json=as_json, title=f"{datetime.now(UTC):%Y-%m-%d %H:%M}Z")
-        if not every:
-            raise typer.Exit(1 if any(row["status"] == "FAIL" for row in found) else 0)
+        try:
+            alarm = look()
+        except UserError as error:
+            if not every:
+                raise
+            note(f"could not look: {error}; again in {every} s")
+        else:
+            if not every:
+                raise typer.Exit(1 if alarm else 0)
         time.sleep(every)
 
 
 @app.command()
-def retire(dry_run: bool = DRY, reason: str = REASON, as_json: bool = JSON) -> None:
+def retire(dry_run: DryRun = False, reason: Reason = "", as_json: Json = False) -> None:
     """After a green health window: soft-delete legacy rows with this migration's tag, close legacy for DXY 1m."""
-    migration = _migration()
-    emit(migration.preview("retire") if dry_run else migration.retire(reason=reason), as_json=as_json)
+    _change("retire", lambda m: m.retire(reason=reason), dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def rollback(dry_run: bool = DRY, reason: str = REASON, as_json: bool = JSON) -> None:
+def rollback(dry_run: DryRun = False, reason: Reason = "", as_json: Json = False) -> None:
     """Back to legacy, from every state, exactly; goes on where it was cut off."""
-    migration = _migration()
-    emit(migration.preview("rollback") if dry_run else migration.rollback(reason=reason), as_json=as_json)
+    _change("rollback", lambda m: m.rollback(reason=reason), dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def pause(dry_run: bool = DRY, reason: str = REASON, as_json: bool = JSON) -> None:
+def pause(dry_run: DryRun = False, reason: Reason = "", as_json: Json = False) -> None:
     """Stop a running backfill within one batch."""
-    migration = _migration()
-    emit(migration.preview("pause") if dry_run else migration.pause(reason=reason), as_json=as_json)
+    _change("pause", lambda m: m.pause(reason=reason), dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def resume(policy: str = POLICY, dry_run: bool = DRY, reason: str = REASON, as_json: bool = JSON) -> None:
+def resume(policy: Policy = "stop", dry_run: DryRun = False, reason: Reason = "", as_json: Json = False) -> None:
     """Go on with a paused backfill."""
-    migration = _migration()
-    if dry_run:
-        emit(migration.preview("resume"), as_json=as_json)
-        return
-    migration.pause(paused=False, reason=reason)
-    emit(migration.backfill(policy=policy, reason=reason), as_json=as_json)
+
+    def go_on(migration: Migration) -> dict[str, Any]:
+        migration.pause(paused=False, reason=reason)
+        return migration.backfill(policy=policy, reason=reason)
+
+    _change("resume", go_on, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def status(as_json: bool = JSON) -> None:
+def status(as_json: Json = False) -> None:
     """State, progress and ETA, last verification, health window, rows on both sides."""
     emit(_migration().status(), as_json=as_json)
 
 
 @app.command()
-def checklist(as_json: bool = JSON) -> None:
+def checklist(as_json: Json = False) -> None:
     """The seed's exit criteria, deployment checklist, watch, verify commands and success metrics."""
     emit(_migration().checklist(), as_json=as_json, title="checklist")
 
 
 @app.command()
 def sign(
-    item: str = typer.Argument(..., help="The item, as the checklist spells it."),
-    operator: str = typer.Option(..., "--operator", help="Who signs."),
-    remark: str = typer.Option("", "--note", help="What was seen."),
-    as_json: bool = JSON,
+    item: Annotated[str, typer.Argument(help="The item, as the checklist spells it.")],
+    operator: Annotated[str, typer.Option("--operator", help="Who signs.")],
+    remark: Annotated[str, typer.Option("--note", help="What was seen.")] = "",
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    as_json: Json = False,
 ) -> None:
     """Sign an item of the checklist that no machine can judge."""
-    emit(_migration().sign(item, operator=operator, note=remark), as_json=as_json)
+    _change("sign", lambda m: m.sign(item, operator=operator, note=remark, reason=reason),
+            dry_run=dry_run, as_json=as_json, flags={"item": item, "operator": operator})  # fmt: skip
 
 
 @app.command()
-def audit(as_json: bool = JSON) -> None:
+def audit(as_json: Json = False) -> None:
     """Who did what, when and why; rows before and after."""
     rows = _migration().audit()
     shown = rows if as_json else [{k: r[k] for k in ("at", "actor", "action", "from_state", "to_state", "reason",
@@ -238,8 +278,8 @@ def audit(as_json: bool = JSON) -> None:
 
 @app.command()
 def conflicts(
-    to_csv: Path | None = typer.Option(None, "--csv", help="Write the report to this file (- for stdout)."),
-    as_json: bool = JSON,
+    to_csv: Annotated[Path | None, typer.Option("--csv", help="Write the report to this file (- for stdout).")] = None,
+    as_json: Json = False,
 ) -> None:
     """Minutes on which both tables disagree: both prices, the recomputed one, the decision."""
     rows = _migration().conflicts()

@@ -33,9 +33,15 @@ def steps(conn: psycopg.Connection, db: Database) -> list[Step]:
     return [*_column_steps(db), *_check_steps(conn, db), *_index_steps(db), *_trigger_steps(conn, db)]
 
 
-def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None] = lambda _: None) -> None:
+def apply(
+    conn: psycopg.Connection,
+    todo: list[Step],
+    note: Callable[[str], None] = lambda _: None,
+    guard: Callable[[], None] = lambda: None,
+) -> None:
     """Run the steps on an autocommit connection; each waits at most 2 s for its lock and is tried ten times.
 
+    `guard` is called before each, in its transaction: it raises when the caller may not change anything any more.
     Raises UserError when a lock never comes; what is done so far stays and the next call goes on from there.
     """
     for step in todo:
@@ -48,7 +54,7 @@ def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None
                 reraise=True,
             ):
                 with attempt:
-                    _run(conn, step)
+                    _run(conn, step, guard)
         except psycopg.errors.CheckViolation:
             # the desk left its own CHECK NOT VALID, and old rows break it: new rows are held to it all the same
             note(f"{step.title}: rows of the desk break it; it stays NOT VALID")
@@ -64,13 +70,15 @@ def apply(conn: psycopg.Connection, todo: list[Step], note: Callable[[str], None
             ) from error
 
 
-def _run(conn: psycopg.Connection, step: Step) -> None:
+def _run(conn: psycopg.Connection, step: Step, guard: Callable[[], None]) -> None:
     """Run one step; what reads a whole table may take longer than the load budget of a statement."""
     if not step.concurrent:
         with conn.transaction():
+            guard()
             conn.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = 0")
             conn.execute(step.statement)
         return
+    guard()
     before = conn.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')").fetchone()
     try:
         conn.execute("SELECT set_config('lock_timeout', '60s', false), set_config('statement_timeout', '0', false)")

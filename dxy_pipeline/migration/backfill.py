@@ -1,8 +1,7 @@
 """backfill: history from legacy into data_bars, day by day; the day's accounting commits with its rows."""
 
-import time
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from dxy_pipeline.errors import UserError
@@ -35,7 +34,7 @@ def run(
     ctx.at("backfill.begun")
     _list_new_days(ctx, control.migration_id)
     todo = _pending(ctx, control.migration_id, days, again=again)
-    total, began = dict.fromkeys(("scanned", *CLASSES), 0), time.monotonic()
+    total = dict.fromkeys(("scanned", *CLASSES), 0)
     for first in range(0, len(todo), BATCH_DAYS):
         if ctx.control().paused:
             ctx.note("paused; `dxy migrate resume` goes on")
@@ -44,9 +43,8 @@ def run(
         for row in ctx.write("backfill", lambda batch=batch: _copy(ctx, control.migration_id, batch, policy)):
             for name in total:
                 total[name] += row[name]
-        ctx.lease.renew()
+        ctx.progress("days", first + len(batch), len(todo))
         ctx.at("backfill.committed")
-        _progress(ctx, first + len(batch), len(todo), began)
     ctx.at("backfill.done")
     if total["conflict"] and policy == "stop":
         raise UserError(
@@ -93,11 +91,6 @@ def _pending(ctx: Context, migration_id: int, days: Sequence[date] | None, *, ag
         (migration_id, again, days, days),
     ).fetchall()
     return [row[0] for row in rows]
-
-
-def _progress(ctx: Context, done: int, total: int, began: float) -> None:
-    left = timedelta(seconds=round((time.monotonic() - began) / done * (total - done)))
-    ctx.note(f"{done} of {total} days, {100 * done // total} %, {left} to go")
 
 
 def conflicts(conn: Any, migration_id: int) -> list[dict[str, Any]]:

@@ -5,23 +5,23 @@ an older server, and production is no scratch pad. Post-data DDL (triggers, fore
 """
 
 import hashlib
+import itertools
 import json
 import os
-import secrets
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
-from psycopg import conninfo, sql
 
 from dxy_pipeline.db.embedded import server_for
 from dxy_pipeline.db.embedded_account import Account, shelter
 from dxy_pipeline.db.embedded_binaries import find
 from dxy_pipeline.db.session import read_url
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import scratch
 from dxy_pipeline.migration.ledger import one
 from dxy_pipeline.settings import Settings
 
@@ -38,9 +38,50 @@ def default_scratch() -> str:
     return server.url()
 
 
+def folder(conn: psycopg.Connection[Any], files: Path, migration_id: int) -> Path:
+    """Where this migration of this database keeps its files: server, database and migration are in the path."""
+    row = conn.execute("SELECT d.datname::text, d.oid FROM pg_catalog.pg_database AS d"
+                       " WHERE d.datname = current_database()").fetchone()  # fmt: skip
+    name, oid = row or ("", 0)
+    return files / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}_{_server(conn)}_{oid}" / f"migration_{migration_id}"
+
+
+def _server(conn: psycopg.Connection[Any]) -> str:
+    try:
+        with conn.transaction():
+            row = conn.execute("SELECT s.system_identifier FROM pg_catalog.pg_control_system() AS s").fetchone()
+    except psycopg.errors.InsufficientPrivilege:  # some managed servers; a taken name is not written over anyway
+        return f"{conn.info.host}-{conn.info.port}".replace("/", "_")
+    return str(row[0]) if row else ""
+
+
+def is_proved(conn: psycopg.Connection[Any], migration_id: int) -> bool:
+    """Whether a proved backup of this migration lies where the ledger says, byte for byte."""
+    rows = conn.execute(
+        "SELECT b.path, b.sha256 FROM dxy.migration_backup AS b WHERE b.migration_id = %s", (migration_id,)
+    ).fetchall()
+    return any(Path(path).is_file() and _digest(Path(path)) == sha256 for path, sha256 in rows)
+
+
+def keep(part: Path, folder: Path) -> Path:
+    """Give a proved dump its lasting name, the first that is free: a backup is never written over."""
+    for number in itertools.count(1):
+        path = folder / ("before.dump" if number == 1 else f"before-{number}.dump")
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            continue
+        return part.replace(path)
+    raise AssertionError  # the numbers do not end
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def dump(conn: psycopg.Connection[Any], url: str, path: Path) -> dict[str, Any]:
     """Dump the three tables into `path` and return their count and content as of the dump's own snapshot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         row = conn.execute("SELECT pg_export_snapshot()").fetchone()
@@ -60,19 +101,12 @@ def prove(path: Path, figures: dict[str, Any], scratch_url: str, restored: Calla
 
     Raises UserError when it does not restore or is not equal. The scratch database is dropped in any case.
     """
-    name = f"{_PROOF}{os.getpid()}_{secrets.token_hex(4)}"
-    with psycopg.connect(scratch_url, autocommit=True) as admin:
-        _sweep(admin)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        try:
-            target = conninfo.make_conninfo(**{**read_url(scratch_url), "dbname": name})
-            sections = ["--section=pre-data", "--section=data", "--no-owner", "--no-privileges", "--exit-on-error"]
-            _program("pg_restore", [*sections, "-d", name, str(path)], scratch_url, "the backup does not restore")
-            restored()
-            with psycopg.connect(target, options="-c TimeZone=UTC") as conn:
-                found = one(conn, "figures")
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    with scratch.database(scratch_url, _PROOF) as target:
+        sections = ["--section=pre-data", "--section=data", "--no-owner", "--no-privileges", "--exit-on-error"]
+        _restore(target, [*sections, str(path)], "the backup does not restore")
+        restored()
+        with psycopg.connect(target, options="-c TimeZone=UTC") as conn:
+            found = one(conn, "figures")
     wrong = [table for table in TABLES if found[table] != figures[table]]
     if wrong:
         raise UserError(
@@ -82,44 +116,36 @@ def prove(path: Path, figures: dict[str, Any], scratch_url: str, restored: Calla
     return _program("pg_restore", ["--section=post-data", "-f", "-", str(path)], scratch_url, "the backup is broken")
 
 
-def _sweep(admin: psycopg.Connection[Any]) -> None:
-    """Drop the scratch databases of runs that were killed."""
-    for (left,) in admin.execute(
-        "SELECT d.datname::text FROM pg_catalog.pg_database AS d WHERE starts_with(d.datname, %s)", (_PROOF,)
-    ).fetchall():
-        pid = left.removeprefix(_PROOF).partition("_")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(left)))
-
-
-def restore_copy(path: Path, scratch_url: str, name: str) -> None:
-    """Restore everything into database `name` for a rehearsal; what refers to objects outside the dump is left out.
+def restore_copy(path: Path, target: str) -> None:
+    """Restore everything into database `target` for a rehearsal; what refers to objects outside the dump is left out.
 
     A trigger whose function is not in the dump cannot come along; the tables, their rows and their indexes must.
     """
     sections = ["--no-owner", "--no-privileges", "--section=pre-data", "--section=data", "--exit-on-error"]
-    _program("pg_restore", [*sections, "-d", name, str(path)], scratch_url, "the copy does not restore")
-    listed = _program("pg_restore", ["-l", "--section=post-data", str(path)], scratch_url, "the copy is broken")
+    _restore(target, [*sections, str(path)], "the copy does not restore")
+    listed = _program("pg_restore", ["-l", "--section=post-data", str(path)], target, "the copy is broken")
     wanted = [
         line for line in listed.splitlines() if " INDEX " in line or (" CONSTRAINT " in line and " FK " not in line)
     ]
     listing = path.with_suffix(".list")
     listing.write_text("\n".join(wanted))
     try:
-        arguments = ["--no-owner", "--no-privileges", "-L", str(listing), "-d", name, str(path)]
-        _program("pg_restore", arguments, scratch_url, "the copy's indexes do not restore")
+        arguments = ["--no-owner", "--no-privileges", "-L", str(listing), str(path)]
+        _restore(target, arguments, "the copy's indexes do not restore")
     finally:
         listing.unlink()
 
 
+def _restore(target: str, arguments: list[str], failure: str) -> None:
+    _program("pg_restore", ["-d", str(read_url(target)["dbname"]), *arguments], target, failure)
+
+
 def record(conn: psycopg.Connection[Any], migration_id: int, path: Path, figures: dict[str, Any], post: str) -> None:
     """Enter a proved backup in the ledger."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     conn.execute(
         "INSERT INTO dxy.migration_backup (migration_id, path, sha256, bytes, figures, post_data)"
         " VALUES (%s, %s, %s, %s, %s, %s)",
-        (migration_id, str(path), digest, path.stat().st_size, json.dumps(figures, default=str), post),
+        (migration_id, str(path), _digest(path), path.stat().st_size, json.dumps(figures, default=str), post),
     )
 
 

@@ -1,7 +1,9 @@
 """What every phase is given: the connection, the lease, the clock, who runs it and where files go. No logic of a phase."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +35,7 @@ class Context:
     note: Note
     patience: float = 60.0
     counted: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def who(self) -> Actor:
@@ -46,6 +49,13 @@ class Context:
     def at(self, step: str) -> None:
         """A named step was reached (see steps.py)."""
         steps.reached(step, self.conn)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how far a loop over days has come, and put it where `status` finds it; the lease is renewed by the way."""
+        left = timedelta(seconds=round((time.monotonic() - self.began) / done * (total - done)))
+        self.note(f"{done} of {total} {what}, {100 * done // total} %, {left} to go")
+        shown = {"what": what, "done": done, "total": total, "to go": str(left)}
+        self.lease.renew(shown)
 
     def write(self, what: str, work: Callable[[], T], *, locks_tables: bool = False) -> T:
         """Run `work` in one fenced transaction, with retries on busy locks (see Lease.write)."""

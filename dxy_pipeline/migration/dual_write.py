@@ -5,6 +5,8 @@ Run again in a later state it restores missing or disabled triggers; what was wr
 
 from typing import Any
 
+import psycopg
+
 from dxy_pipeline.db.shape import inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger, objects, states
@@ -28,14 +30,12 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
     if not restoring:
         states.target("dual-write", before.state)
     if not readers_moved:
-        found = [row["name"] for row in ledger.rows(ctx.conn, "readers")]
-        named = f" (in this database: {', '.join(found[:3])})" if found else ""
         raise UserError(
-            f"readers that add both tables would count each DXY minute twice{named}",
+            readers_in_the_way(ctx.conn),
             hint="move them to the view dxy.dxy_1m_active, then run it again with --readers-moved",
         )
     ctx.at("dual-write.begun")
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     if restoring:
         return _restore(ctx)
 
@@ -56,6 +56,13 @@ def run(ctx: Context, *, readers_moved: bool) -> dict[str, Any]:
     native = ctx.write("dual write", attach, locks_tables=True)
     ctx.at("dual-write.done")
     return {"state": "dual_write", "native rows": native, "triggers": len(objects.TRIGGERS)}
+
+
+def readers_in_the_way(conn: psycopg.Connection[Any]) -> str:
+    """Why somebody has to say that readers were moved, with those that the database itself knows of."""
+    found = [row["name"] for row in ledger.rows(conn, "readers")]
+    named = f" (in this database: {', '.join(found[:3])})" if found else ""
+    return f"readers that add both tables would count each DXY minute twice{named}"
 
 
 def _restore(ctx: Context) -> dict[str, Any]:

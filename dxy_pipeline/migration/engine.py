@@ -48,7 +48,7 @@ class Migration:
 
     `url` is a direct address (no transaction pooler): DDL and the backup want one. `actor` goes into the audit.
     `scratch_url` returns the address of a server on which a scratch database may be made. `patience`: seconds to wait
-    for a busy lock.
+    for a busy lock; `lease_patience`: for another runner.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Migration:
         scratch_url: Callable[[], str] = backup.default_scratch,
         note: Note = _silent,
         patience: float = 60.0,
+        lease_patience: float = 3.0,
     ) -> None:
         self.url = url
         self.clock = clock or SystemClock()
@@ -69,6 +70,7 @@ class Migration:
         self.scratch_url = scratch_url
         self.note = note
         self.patience = patience
+        self.lease_patience = lease_patience
         self._checked = False
 
     # Looking: read-only connections.
@@ -118,7 +120,7 @@ class Migration:
         with self._reading() as conn:
             return status.units(conn, days)
 
-    def preview(self, action: str, **flags: bool) -> Result:
+    def preview(self, action: str, **flags: Any) -> Result:
         """What a changing command would do, and what is in its way."""
         with self._reading() as conn:
             return preview.preview(conn, action, self.clock.now(), **flags)
@@ -127,8 +129,8 @@ class Migration:
         """The whole migration on a restored copy in the embedded server, with timings. The desk's database is read."""
         scratch = self.scratch_url()
 
-        def make(url: str) -> "Migration":
-            return Migration(url, clock=self.clock, actor=self.actor, files=self.files / "rehearsal",
+        def make(url: str, files: Path) -> "Migration":
+            return Migration(url, clock=self.clock, actor=self.actor, files=files,
                              scratch_url=lambda: scratch, note=self.note)  # fmt: skip
 
         with session.user_errors():
@@ -170,11 +172,15 @@ class Migration:
         with self._running("cutover", reason) as ctx:
             return cutover.run(ctx)
 
-    def watch(self) -> list[Result]:
-        """Look at the health once and enter it in the ledger."""
+    def watch(self, *, reason: str = "") -> list[Result]:
+        """Look at the health once and enter it in the ledger (and, with a reason, in the audit)."""
         with self._connect() as conn:  # needs no lease: a watch must not die while a long phase runs
             self._require(conn)
-            return health.watch(self._context(conn, lease.Lease(conn, 0), ""))
+            context = self._context(conn, lease.Lease(conn, 0), reason)
+            found = health.watch(context)
+            if reason:
+                context.audit("watch", {row["name"]: row["status"] for row in found})
+            return found
 
     def retire(self, *, reason: str = "") -> Result:
         """Soft-delete legacy rows and close legacy."""
@@ -197,17 +203,17 @@ class Migration:
                 context.audit("pause" if paused else "resume")
             return {"state": before.state.value, "paused": paused}
 
-    def sign(self, item: str, *, operator: str, note: str = "") -> Result:
+    def sign(self, item: str, *, operator: str, note: str = "", reason: str = "") -> Result:
         """Sign an item of the checklist that no machine can judge."""
         with self._connect() as conn:
-            ledger.require(conn)
-            return status.sign(conn, item, operator, note, self.clock.now())
+            self._require(conn)
+            return status.sign(self._context(conn, lease.Lease(conn, 0), reason), item, operator, note)
 
     @contextmanager
     def _running(self, action: str, reason: str) -> Generator[Context, None, None]:
         with self._connect() as conn:
             self._require(conn)
-            with lease.hold(conn) as held:
+            with lease.hold(conn, self.url, patience=self.lease_patience) as held:
                 control = ledger.control(conn)
                 if control.direction == "rollback" and action not in {"rollback", "repair"}:
                     raise UserError(

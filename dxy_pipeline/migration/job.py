@@ -24,8 +24,13 @@ Phase = Literal[
 ]
 
 
-def _migration(market: MarketDatabase, clock: PipelineClock, context: Any) -> Migration:
-    return Migration(market.url(), clock=clock.clock(), actor="dagster", note=context.log.info)
+POOL = "dxy_migration"
+# The pool (dagster.yaml) lets one run of the days go at a time; where it has no limit, runs wait for each other here.
+_PATIENCE_S = 3600.0
+
+
+def _migration(market: MarketDatabase, clock: PipelineClock, context: Any, **more: Any) -> Migration:
+    return Migration(market.direct_url(), clock=clock.clock(), actor="dagster", note=context.log.info, **more)
 
 
 def _guarded(work: Callable[[], Any]) -> Any:
@@ -43,14 +48,16 @@ def _guarded(work: Callable[[], Any]) -> Any:
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=30),
     group_name="migration",
     kinds={"postgres"},
+    pool=POOL,
     description="History of DXY 1m copied from derived_data_bars to data_bars, one partition a day. A day that differs "
-    "afterwards, or holds a conflict, fails. Partitions are listed by the phase `prepare`.",
+    "afterwards, or holds a conflict, fails. Partitions are listed by every step of the job `migration_transition`; after "
+    "a `dxy migrate prepare` take its phase `plan`.",
     metadata={"dagster/table_name": "public.data_bars", "symbol": DXY},
 )
 def migrated_dxy_1m(context: dg.AssetExecutionContext, market: MarketDatabase, clock: PipelineClock) -> None:
     """Copy the run's days, compare them, and report each by itself."""
     days = [date.fromisoformat(key) for key in context.partition_keys]
-    migration = _migration(market, clock, context)
+    migration = _migration(market, clock, context, lease_patience=_PATIENCE_S)
     failure = None
     try:
         migration.backfill(days=days, reason=f"Dagster run {context.run_id}")
@@ -84,7 +91,7 @@ def migrated_dxy_1m(context: dg.AssetExecutionContext, market: MarketDatabase, c
 @dg.asset_check(asset=KEY, name=CHECK, description="Count and content of the day are equal in both tables.")
 def day_equal_in_both_tables(market: MarketDatabase, clock: PipelineClock) -> dg.AssetCheckResult:
     """The same on demand for all days."""
-    found = _guarded(lambda: Migration(market.url(), clock=clock.clock(), actor="dagster").compare())
+    found = _guarded(lambda: Migration(market.direct_url(), clock=clock.clock(), actor="dagster").compare())
     return dg.AssetCheckResult(
         passed=found.ok,
         metadata={
@@ -104,6 +111,7 @@ class Transition(dg.Config):
     dry_run: bool = Field(default=True, description="Only say what would happen and what is in the way")
     accept_native: bool = Field(default=False, description="prepare: data_bars may hold minutes that legacy lacks")
     accept_rounding: bool = Field(default=False, description="prepare: values need not survive the column types")
+    health_minutes: int = Field(default=1440, description="prepare: open minutes that must be healthy before `retire`")
     readers_moved: bool = Field(default=False, description="dual-write: no reader adds both tables any more")
     on_conflict: Literal["stop", "legacy-wins"] = Field(
         default="stop", description="backfill: stop at a conflict, or let legacy win (both images are kept)"
@@ -124,12 +132,11 @@ def take_step(context: dg.OpExecutionContext, config: Transition, market: Market
     if config.phase == "plan":
         result = _guarded(migration.plan)
     elif config.dry_run:
-        flags = {"accept_native": config.accept_native, "accept_rounding": config.accept_rounding}
+        flags = config.model_dump(include={"accept_native", "accept_rounding", "readers_moved", "repair"})
         result = _guarded(lambda: migration.preview(config.phase, **flags))
     else:
         result = _guarded(lambda: _act(migration, config))
-    if config.phase in {"plan", "prepare"} and (config.phase == "plan" or not config.dry_run):
-        _list_partitions(context, migration)
+    _list_partitions(context, migration)
     context.log_event(dg.AssetObservation(KEY, metadata={config.phase: table(result)}))
     if isinstance(result, dict) and result.get("ok") is False:
         raise dg.Failure(f"{result['differing']} minutes differ", allow_retries=False)
@@ -139,13 +146,16 @@ def _act(migration: Migration, config: Transition) -> Any:
     reason = config.reason
     actions: dict[str, Callable[[], Any]] = {
         "prepare": lambda: migration.prepare(
-            accept_native=config.accept_native, accept_rounding=config.accept_rounding, reason=reason
+            accept_native=config.accept_native,
+            accept_rounding=config.accept_rounding,
+            options={"health_minutes": config.health_minutes},
+            reason=reason,
         ),
         "dual-write": lambda: migration.dual_write(readers_moved=config.readers_moved, reason=reason),
         "backfill": lambda: migration.backfill(policy=config.on_conflict, reason=reason),
         "verify": lambda: migration.verify(repair=config.repair, extra=config.on_extra, reason=reason),
         "cutover": lambda: migration.cutover(reason=reason),
-        "watch": migration.watch,
+        "watch": lambda: migration.watch(reason=reason),
         "retire": lambda: migration.retire(reason=reason),
         "rollback": lambda: migration.rollback(reason=reason),
         "pause": lambda: migration.pause(reason=reason),
@@ -155,8 +165,13 @@ def _act(migration: Migration, config: Transition) -> Any:
 
 
 def _list_partitions(context: dg.OpExecutionContext, migration: Migration) -> None:
+    """Make the days that the ledger lists partitions, whoever prepared them: here or on the command line."""
     known = set(context.instance.get_dynamic_partitions("migration_days"))
-    days = [row["day"].isoformat() for row in migration.units()]
+    try:
+        days = [row["day"].isoformat() for row in migration.units()]
+    except UserError as error:  # no ledger yet: `plan` works without one
+        context.log.info(f"no days are listed: {error}")
+        return
     if fresh := [day for day in days if day not in known]:
         context.instance.add_dynamic_partitions("migration_days", fresh)
 

@@ -2,10 +2,15 @@
 
 A session lock would not hold behind a transaction pooler, and a runner that was suspended for an hour would not know
 that another has taken over. A killed runner's lease is free as soon as the server has noticed that its backend is gone.
+While a runner lives, a timer of its own renews the lease on a second connection, whatever the first is busy with; the
+timer of a suspended one stands still, so its lease runs out.
 """
 
+import contextlib
+import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +20,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 
+from dxy_pipeline.db import session
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import ledger
 
@@ -42,7 +48,7 @@ class Lease:
             try:
                 with self.conn.transaction():
                     self.conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-                    self.conn.execute("SELECT dxy.check_fence(%s)", (self.fence,))
+                    self.check()
                     if locks_tables:
                         _keep_vacuum_out(self.conn)
                     return work()
@@ -54,14 +60,19 @@ class Lease:
                     ) from error
                 time.sleep(pause)
                 pause = min(pause * 2, 0.5)
-            except errors.CantChangeRuntimeParam as error:
-                raise UserError(
-                    str(error.diag.message_primary), hint="see `dxy migrate status`; this run has stopped"
-                ) from error
 
-    def renew(self) -> None:
-        """Extend the lease. Raises UserError when it is not ours any more."""
-        if not ledger.rows(self.conn, "renew_lease", fence=self.fence, seconds=SECONDS):
+    def check(self) -> None:
+        """Raise UserError unless the lease is still ours; until the caller's transaction ends nobody takes it over then."""
+        try:
+            self.conn.execute("SELECT dxy.check_fence(%s)", (self.fence,))
+        except errors.CantChangeRuntimeParam as error:
+            raise UserError(
+                str(error.diag.message_primary), hint="see `dxy migrate status`; this run has stopped"
+            ) from error
+
+    def renew(self, progress: dict[str, Any] | None = None) -> None:
+        """Extend the lease, with how far its holder has come. Raises UserError when it is not ours any more."""
+        if not _renew(self.conn, self.fence, progress):
             raise UserError("another runner has taken the migration over", hint="see `dxy migrate status`")
 
 
@@ -78,8 +89,11 @@ def _keep_vacuum_out(conn: psycopg.Connection[Any]) -> None:
 
 
 @contextmanager
-def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Generator[Lease, None, None]:
-    """Take the lease, and give it back at the end. Raises UserError that names the holder when it is taken."""
+def hold(conn: psycopg.Connection[Any], url: str, *, patience: float = 3.0) -> Generator[Lease, None, None]:
+    """Take the lease, keep it alive (over connections to `url`), and give it back at the end.
+
+    Raises UserError that names the holder when it is still taken after `patience` seconds.
+    """
     holder = f"{socket.gethostname()}:{os.getpid()}"
     deadline = time.monotonic() + patience
     while not (got := _take(conn, holder)):
@@ -91,9 +105,13 @@ def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Generator[L
             )
         time.sleep(0.05)
     lease = Lease(conn, got)
+    stop = threading.Event()
+    timer = threading.Thread(target=_keep_alive, args=(url, got, stop), name="migration lease", daemon=True)
+    timer.start()
     try:
         yield lease
     finally:
+        stop.set()
         if not conn.closed and not conn.broken:
             conn.rollback()
             conn.execute(
@@ -101,11 +119,31 @@ def hold(conn: psycopg.Connection[Any], *, patience: float = 3.0) -> Generator[L
             )
 
 
+def _keep_alive(url: str, fence: int, stop: threading.Event) -> None:
+    """Renew the lease until `stop`, or until it is another's; a renewal that fails is tried again at the next turn."""
+    while not stop.wait(SECONDS / 4):
+        with (
+            contextlib.suppress(psycopg.Error, UserError),
+            session.connect(
+                url, application_name="migrate-lease", autocommit=True, lock_timeout=1, pooler=False
+            ) as conn,
+        ):
+            if not stop.is_set() and not _renew(conn, fence):
+                return
+
+
+def _renew(conn: psycopg.Connection[Any], fence: int, progress: dict[str, Any] | None = None) -> bool:
+    shown = json.dumps(progress) if progress else None
+    return bool(ledger.rows(conn, "renew_lease", fence=fence, seconds=SECONDS, progress=shown))
+
+
 def _take(conn: psycopg.Connection[Any], holder: str) -> int:
     """Return the new fencing token, 0 when the lease is held (a running batch holds the row for its transaction)."""
     try:
         with conn.transaction():
             conn.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            # A runner's transaction holds the row FOR KEY SHARE: its timer may renew meanwhile, nobody may take over.
+            conn.execute("SELECT 1 FROM dxy.migration_lease FOR UPDATE")
             got = ledger.rows(conn, "take_lease", holder=holder, seconds=SECONDS)
     except RETRIED:
         return 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -9,11 +10,11 @@ import psycopg
 from dxy_pipeline.db import roles
 from dxy_pipeline.db.shape import BARS, DERIVED, Database, inspect
 from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration import mapping
 from dxy_pipeline.migration.ledger import constants
 from dxy_pipeline.migration.ledger import rows as run
 from dxy_pipeline.sql import render, trusted
 
-MEASURES: Final = ("open", "high", "low", "close", "vol", "vwap")
 FUNCTION_FILES: Final = ("functions", "batches", "repair")
 # table -> the function that its statement triggers call
 MIRRORS: Final = {DERIVED: "mirror_legacy_statement", BARS: "mirror_bars_statement"}
@@ -24,49 +25,41 @@ TRIGGERS: Final = frozenset({f"{t}.{n}" for t in MIRRORS for n in _NAMES} | {f"{
 RETIRED_CHECK: Final = "dxy_1m_moved_to_data_bars"
 TAG_COLUMNS: Final = {"dxy_retired_by": "bigint", "dxy_retired_updated_at": "timestamptz"}
 TAG_INDEX: Final = "dxy_retired_rows"
-_VIEWS: Final = "dxy.legacy_held, dxy.legacy_image, dxy.legacy_source, dxy.legacy_mapped, dxy.bars_image"
+_VIEWS: Final = (
+    "dxy.legacy_held, dxy.legacy_image, dxy.legacy_source, dxy.legacy_mapped, dxy.bars_image, dxy.bars_source"
+)
 
 
-def common_types(db: Database) -> dict[str, str]:
-    """For each price column the type in which both tables are compared: the coarser one of the two."""
-    found = {}
-    for name in MEASURES:
-        legacy, target = (db.tables[t].columns[name].type for t in (DERIVED, BARS))
-        found[name] = _coarser(legacy, target)
-    return found
+def deploy(conn: psycopg.Connection[Any], db: Database, guard: Callable[[], None] = lambda: None) -> None:
+    """Create or replace views and functions; a file whose text is the deployed one is left alone.
 
-
-def _coarser(one: str, other: str) -> str:
-    if one == other:
-        return one
-    scales = {t: int(t.rstrip(")").split(",")[1]) for t in (one, other) if t.startswith("numeric(") and "," in t}
-    if scales:
-        return min(scales, key=lambda t: scales[t])
-    return "double precision"
-
-
-def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
-    """Create or replace views and functions; a file whose text is the deployed one is left alone."""
-    types = common_types(db)
-    for name in ("images", *FUNCTION_FILES):
-        text = render(f"migration/{name}", {**constants(), **types})
+    `guard` is called in each transaction: it raises when this runner may not change anything any more.
+    """
+    known = {**constants(), **mapping.fills(db)}
+    for name in ("images", "active", *FUNCTION_FILES):
+        text = render(f"migration/{name}", known)
         digest = hashlib.sha256(text.encode()).hexdigest()
         key = f"migration/{name}"
         row = conn.execute("SELECT d.sha256 FROM dxy.function_digest AS d WHERE d.name = %s", (key,)).fetchone()
         if row and row[0] == digest:
             continue
         with conn.transaction():
+            guard()
             conn.execute("SELECT set_config('lock_timeout', '2s', true)")
             if name == "images":  # a view's columns cannot change their type in place
-                conn.execute(trusted(f"DROP VIEW IF EXISTS dxy.dxy_1m_active, {_VIEWS}"))
+                conn.execute(trusted(f"DROP VIEW IF EXISTS {_VIEWS}"))
             conn.execute(trusted(text))
             conn.execute(
                 "INSERT INTO dxy.function_digest AS d (name, sha256) VALUES (%s, %s)"
                 " ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, deployed_at = now()",
                 (key, digest),
             )
-    conn.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dxy FROM PUBLIC")
+    with conn.transaction():
+        guard()
+        conn.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dxy FROM PUBLIC")
     roles.apply(conn, inspect(conn))
+    for role in sorted({roles.READER, roles.WRITER} & inspect(conn).roles):
+        conn.execute(trusted(f"GRANT EXECUTE ON FUNCTION dxy.reading_table() TO {role}"))
 
 
 def withdraw(conn: psycopg.Connection[Any]) -> None:

@@ -11,7 +11,7 @@ import psycopg
 from dxy_pipeline.db import fitness, widen
 from dxy_pipeline.db.shape import BARS, DERIVED, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.migration import ledger, objects
+from dxy_pipeline.migration import fit, ledger, mapping, objects
 
 # Rows a second on two cores with fsync: copy with ledger and triggers, verification, dump and restore. See make bench.
 _RATES: Final = {"backfill": 60_000, "verify": 300_000, "backup": 150_000}
@@ -47,7 +47,8 @@ def plan(conn: psycopg.Connection[Any], files: Path) -> dict[str, Any]:
         "rows": {name: total[name] for name in ("legacy", "data_bars", "identical", "reconcilable", "conflict",
                                                 "unverifiable", "native")},
         "values that do not survive the column types": _rounding(conn),
-        "compared in": objects.common_types(db),
+        "compared in": mapping.common_types(db),
+        "writes that do not fit both tables": fit.clashes(db),
         "readers to move": ledger.rows(conn, "readers"),
         "in the way": blockers(conn, accept_native=True, accept_rounding=True),
         "needs": [flag for flag, wanted in (("--accept-native", total["native"]), ("--accept-rounding", _rounding(conn)))
@@ -83,6 +84,8 @@ def blockers(conn: psycopg.Connection[Any], *, accept_native: bool, accept_round
         found.append(
             f"data_bars holds {native} DXY minutes that legacy does not have; look at them, then --accept-native"
         )
+    if unfit := fit.unfit(conn, db):
+        return [*found, *unfit]
     rounded = _rounding(conn)
     if rounded and not accept_rounding:
         found.append(
@@ -106,9 +109,11 @@ def _refused(conn: psycopg.Connection[Any]) -> list[str]:
 
 def _rounding(conn: psycopg.Connection[Any]) -> int:
     db = inspect(conn)
-    types = objects.common_types(db)
-    legacy = {f"legacy_{name}": db.tables[DERIVED].columns[name].type for name in objects.MEASURES}
-    return int(ledger.rows(conn, "rounding", {**types, **legacy})[0]["count"])
+    if any(fit.out_of_range(conn, db)):
+        return 0  # the comparison itself would fail; that they are in the way is said elsewhere
+    own = {f"own_{name}": db.tables[DERIVED].columns[name].type for name in mapping.MEASURES}
+    target = {f"target_{name}": db.tables[BARS].columns[name].type for name in mapping.MEASURES}
+    return int(ledger.rows(conn, "rounding", {**mapping.normal_forms(db), **own, **target})[0]["count"])
 
 
 def _bytes(conn: psycopg.Connection[Any]) -> int:

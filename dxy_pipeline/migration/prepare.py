@@ -5,13 +5,12 @@ Nothing that a reader or writer of the desk could notice, but for columns and a 
 
 import csv
 import json
-import os
 from typing import Any
 
 from dxy_pipeline.db import registry, widen
 from dxy_pipeline.db.shape import BARS, DERIVED, REGISTRY, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.migration import backup, ledger, objects, states
+from dxy_pipeline.migration import backup, ledger, objects, scratch, states
 from dxy_pipeline.migration.context import Context
 from dxy_pipeline.migration.plan import blockers
 from dxy_pipeline.sql import trusted
@@ -25,12 +24,15 @@ def run(
     """Take the database from legacy (or rolled back) to prepared. Raises UserError with the first thing in the way."""
     before = ctx.control()
     states.target("prepare", before.state)
-    _begin(ctx, {**DEFAULTS, **(options or {})})
+    settings = {**DEFAULTS, **(options or {})}
+    if settings["health_minutes"] < 0:
+        raise UserError("a health window of fewer than 0 minutes", hint="1440 is a market day")
+    if stops := blockers(ctx.conn, accept_native=accept_native, accept_rounding=accept_rounding):
+        raise UserError(stops[0], hint="see `dxy migrate plan` for all of it")
+    _begin(ctx, settings)
     before = ctx.control()
     migration_id = before.migration_id
     ctx.at("prepare.begun")
-    if stops := blockers(ctx.conn, accept_native=accept_native, accept_rounding=accept_rounding):
-        raise UserError(stops[0], hint="see `dxy migrate plan` for all of it")
     _backup(ctx, migration_id)
     ctx.write("snapshot", lambda: ledger.rows(ctx.conn, "snapshot", migration_id=migration_id))
     _snapshot_csv(ctx, migration_id)
@@ -38,15 +40,15 @@ def run(
     _definitions(ctx, migration_id)
     ctx.at("prepare.definitions")
     db = inspect(ctx.conn)
-    widen.apply(ctx.conn, widen.steps(ctx.conn, db), lambda title: _widening(ctx, title))
+    widen.apply(ctx.conn, widen.steps(ctx.conn, db), lambda title: _widening(ctx, title), ctx.lease.check)
     _tag_columns(ctx)
     _tag_index(ctx)
     ctx.at("prepare.widened")
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     ctx.at("prepare.objects")
     record_baseline(ctx, migration_id, "before", "dxy.legacy_image")
     ctx.at("prepare.baseline")
-    registry.upsert(ctx.conn, inspect(ctx.conn), data_location=DERIVED)
+    ctx.write("registry", lambda: registry.upsert(ctx.conn, inspect(ctx.conn), data_location=DERIVED))
     ctx.at("prepare.registry")
 
     def close() -> None:
@@ -84,25 +86,23 @@ def _begin(ctx: Context, options: dict[str, Any]) -> None:
 
 
 def _backup(ctx: Context, migration_id: int) -> None:
-    """Dump and prove, unless a proved backup of this migration is there already."""
-    done = ctx.conn.execute(
-        "SELECT b.path FROM dxy.migration_backup AS b WHERE b.migration_id = %s", (migration_id,)
-    ).fetchall()
-    path = ctx.files / f"migration_{migration_id}" / "before.dump"
-    if not (done and path.exists()):
-        part = path.with_suffix(f".{os.getpid()}.part")  # the dump of a killed run may still be writing to its own
-        ctx.note(f"backup of {BARS}, {DERIVED}, {REGISTRY} to {path}")
-        figures = backup.dump(ctx.conn, ctx.url, part)
-        ctx.at("prepare.dumped")
-        ctx.note("restoring the backup into a scratch database")
-        post = backup.prove(part, figures, ctx.scratch_url(), lambda: ctx.at("prepare.restored"))
-        part.replace(path)
+    """Dump and prove, unless a proved backup of this migration is there already, byte for byte."""
+    folder = backup.folder(ctx.conn, ctx.files, migration_id)
+    if not backup.is_proved(ctx.conn, migration_id):
+        ctx.note(f"backup of {BARS}, {DERIVED}, {REGISTRY} to {folder}")
+        with scratch.file(folder, "before") as part:
+            figures = backup.dump(ctx.conn, ctx.url, part)
+            ctx.at("prepare.dumped")
+            ctx.note("restoring the backup into a scratch database")
+            post = backup.prove(part, figures, ctx.scratch_url(), lambda: ctx.at("prepare.restored"))
+            path = backup.keep(part, folder)
         ctx.write("backup", lambda: backup.record(ctx.conn, migration_id, path, figures, post))
     ctx.at("prepare.proved")
 
 
 def _snapshot_csv(ctx: Context, migration_id: int) -> None:
-    path = ctx.files / f"migration_{migration_id}" / "pre_migration_snapshot.csv"
+    path = backup.folder(ctx.conn, ctx.files, migration_id) / "pre_migration_snapshot.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with ctx.conn.cursor() as cur, path.open("w", newline="") as file:
         cur.execute(
             "SELECT table_name, canonical_symbol, timeframe, row_count, earliest, latest, by_source"
@@ -164,7 +164,7 @@ def _tag_index(ctx: Context) -> None:
         concurrent=True,
         undo=trusted(f"DROP INDEX CONCURRENTLY IF EXISTS public.{objects.TAG_INDEX}"),
     )
-    widen.apply(ctx.conn, [step], lambda title: _widening(ctx, title))
+    widen.apply(ctx.conn, [step], lambda title: _widening(ctx, title), ctx.lease.check)
 
 
 def _widening(ctx: Context, title: str) -> None:

@@ -26,10 +26,10 @@ def run(ctx: Context, *, extra: str = "") -> dict[str, Any]:
         raise UserError(f"unknown way {extra!r} with minutes that one table has alone", hint=" or ".join(EXTRAS))
     if before.state not in states.DUAL or before.muted:
         states.target("verify", State.ROLLED_BACK if before.muted else before.state)
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     objects.require_triggers(ctx.conn)
     # History that is still to be copied is the backfill's; before that only what no backfill would bring is mended.
-    unfinished = before.state is not State.CUT_OVER and verify.days_missing(ctx)
+    unfinished = before.state is not State.CUT_OVER and verify.days_missing(ctx.conn)
     keys = "at_risk" if unfinished else "verify_keys"
     ctx.at("repair.begun")
     repaired, seen, found = 0, set[Any](), verify.compare(ctx.conn, keys=keys)

@@ -88,9 +88,8 @@ def _batches(ctx: Context, migration_id: int) -> int:
             return count
 
         total += ctx.write("retire", work)
-        ctx.lease.renew()
+        ctx.progress("days retired", min(first + BATCH_DAYS, len(days)), len(days))
         ctx.at("retire.committed")
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days retired")
     return total
 
 

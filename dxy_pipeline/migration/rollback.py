@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from dxy_pipeline.core.index import DXY, SYMBOLS
+from dxy_pipeline.db.fitness import WANTED_COLUMNS
 from dxy_pipeline.db.shape import DERIVED, REGISTRY, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import dual_write, ledger, objects, proof, states, verify
@@ -49,7 +50,7 @@ def run(ctx: Context) -> dict[str, Any]:
     if ctx.control().state is State.RETIRED:
         _locked(ctx, _reopen)
     if ctx.control().state is State.CUT_OVER:
-        objects.deploy(ctx.conn, inspect(ctx.conn))
+        objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
         proved = None if _unretire(ctx, totals) else proved
     ctx.at("rollback.unretired")
     if ctx.control().state in states.DUAL and not ctx.control().muted:
@@ -138,8 +139,7 @@ def _day_by_day(
             return done
 
         yield from ctx.write("rollback", work)
-        ctx.lease.renew()
-        ctx.note(f"{min(first + BATCH_DAYS, len(days))} of {len(days)} days {said}")
+        ctx.progress(f"days {said}", min(first + BATCH_DAYS, len(days)), len(days))
 
 
 def _reopened(ctx: Context) -> bool:
@@ -198,23 +198,30 @@ def _close(ctx: Context, counted: dict[str, int]) -> None:
 
 
 def _restore_registry(ctx: Context, migration_id: int) -> None:
-    """Put DXY's registry row back as `prepare` found it, column by column; a row that was not there stays if needed."""
-    saved = ctx.conn.execute(
-        "SELECT d.definition FROM dxy.migration_definition AS d WHERE d.migration_id = %s AND d.name = 'registry'",
+    """Put DXY's registry row back as `prepare` found it; what was not there then is emptied.
+
+    That is a column that we added since, or the whole row, where a foreign key keeps it.
+    """
+    rows = ctx.conn.execute(
+        "SELECT d.name, d.definition FROM dxy.migration_definition AS d"
+        " WHERE d.migration_id = %s AND d.name IN ('registry', 'registry symbols')",
         (migration_id,),
-    ).fetchone()
+    ).fetchall()
+    saved = dict(rows)
+    if "registry symbols" not in saved:  # cut off before it was looked at: it is as it was
+        return
     columns = inspect(ctx.conn).tables[REGISTRY].columns
     _remove_added_symbols(ctx, migration_id)
-    if saved is None:
-        return
-    names = [name for name in saved[0] if name in columns and name != "canonical_symbol"]
-    pairs = ", ".join(f'"{name}" = s."{name}"' for name in names)
+    was = saved.get("registry", {})
+    names = [name for name in was if name in columns and name != "canonical_symbol"]
+    added = [name for name in WANTED_COLUMNS[REGISTRY] if name in columns and name not in was]
+    pairs = ", ".join([*(f'"{name}" = s."{name}"' for name in names), *(f'"{name}" = DEFAULT' for name in added)])
     ctx.conn.execute(
         trusted(
             f"UPDATE public.{REGISTRY} AS r SET {pairs}"  # noqa: S608 - names are the catalog's
             f" FROM jsonb_populate_record(NULL::public.{REGISTRY}, %s::text::jsonb) AS s WHERE r.canonical_symbol = %s"
         ),
-        (json.dumps(saved[0]), DXY),
+        (json.dumps(was), DXY),
     )
 
 

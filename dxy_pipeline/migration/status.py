@@ -9,7 +9,9 @@ from psycopg.rows import dict_row
 
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import health, ledger, objects, states
-from dxy_pipeline.migration.criteria import CRITERIA, Facts
+from dxy_pipeline.migration.context import Context
+from dxy_pipeline.migration.criteria import CRITERIA
+from dxy_pipeline.migration.facts import Facts
 from dxy_pipeline.migration.rollback import NOT_RESTORED
 from dxy_pipeline.migration.states import State
 
@@ -51,8 +53,11 @@ def status(conn: psycopg.Connection[Any], now: datetime) -> dict[str, Any]:
         report["health window"] = {"reached": window.reached, "needed": window.needed, "missing": window.missing}
     if control.state is State.ROLLED_BACK:
         report["not restored"] = NOT_RESTORED
-    holder = query(conn, "SELECT l.holder, l.fence FROM dxy.migration_lease AS l")
-    report["runner"] = holder[0]["holder"] or "none"
+    (lease,) = query(conn, "SELECT l.holder, l.progress FROM dxy.migration_lease AS l")
+    report["runner"] = lease["holder"] or "none"
+    if lease["holder"] and lease["progress"]:
+        report["progress"] = lease["progress"]
+        report["eta"] = lease["progress"]["to go"]
     return report
 
 
@@ -61,8 +66,8 @@ def checklist(conn: psycopg.Connection[Any], now: datetime) -> list[dict[str, An
     ledger.require(conn)
     control = ledger.control(conn)
     facts = Facts.gather(conn, control, now)
-    signed = {r["item"]: r for r in query(conn, "SELECT s.* FROM dxy.migration_signoff AS s WHERE s.migration_id = %s",
-                                          control.migration_id)}  # fmt: skip
+    signed = {r["item"]: r for r in query(conn, "SELECT s.* FROM dxy.migration_signoff AS s WHERE s.migration_id = %s"
+                                          " ORDER BY s.id", control.migration_id)}  # fmt: skip
     found = []
     for item in CRITERIA:
         if item.judge is not None:
@@ -77,8 +82,23 @@ def checklist(conn: psycopg.Connection[Any], now: datetime) -> list[dict[str, An
     return found
 
 
-def sign(conn: psycopg.Connection[Any], item: str, operator: str, note: str, now: datetime) -> dict[str, Any]:
-    """Enter an operator's signature. Raises UserError for an unknown item, one a machine judges, or no name."""
+def sign(ctx: Context, item: str, operator: str, note: str) -> dict[str, Any]:
+    """Enter an operator's signature and audit it; an earlier one stays beside it, the newest counts.
+
+    Raises UserError for an unknown item, one a machine judges, or no name.
+    """
+    signable(item, operator)
+    with ctx.conn.transaction():
+        ctx.conn.execute(
+            "INSERT INTO dxy.migration_signoff (migration_id, item, operator, note, signed_at) VALUES (%s, %s, %s, %s, %s)",
+            (ctx.control().migration_id, item, operator, note, ctx.clock.now()),
+        )
+        ctx.audit("sign", {"item": item, "operator": operator, "note": note})
+    return {"item": item, "signed by": operator}
+
+
+def signable(item: str, operator: str) -> None:
+    """Raise UserError unless this operator can sign that item."""
     known = {c.name: c for c in CRITERIA}
     if item not in known:
         raise UserError(f"the checklist has no item {item!r}", hint="see `dxy migrate checklist`")
@@ -86,14 +106,6 @@ def sign(conn: psycopg.Connection[Any], item: str, operator: str, note: str, now
         raise UserError(f"{item!r} is judged by machine", hint="make it true instead; see `dxy migrate checklist`")
     if not operator.strip():
         raise UserError("a signature needs a name", hint="--operator NAME")
-    migration_id = ledger.control(conn).migration_id
-    conn.execute(
-        "INSERT INTO dxy.migration_signoff (migration_id, item, operator, note, signed_at) VALUES (%s, %s, %s, %s, %s)"
-        " ON CONFLICT (migration_id, item) DO UPDATE SET operator = excluded.operator, note = excluded.note,"
-        " signed_at = excluded.signed_at",
-        (migration_id, item, operator, note, now),
-    )
-    return {"item": item, "signed by": operator}
 
 
 def units(conn: psycopg.Connection[Any], days: Sequence[date] | None = None) -> list[dict[str, Any]]:

@@ -104,9 +104,9 @@ def run(ctx: Context) -> dict[str, Any]:
     before = ctx.control()
     if before.direction != "forward" or before.state not in states.DUAL:
         states.target("verify", before.state if before.direction == "forward" else State.ROLLED_BACK)
-    objects.deploy(ctx.conn, inspect(ctx.conn))
+    objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     objects.require_triggers(ctx.conn)
-    if before.state is not State.CUT_OVER and (why := days_missing(ctx)):
+    if before.state is not State.CUT_OVER and (why := days_missing(ctx.conn)):
         raise UserError(why, hint="run `dxy migrate backfill` first")
     ctx.at("verify.begun")
     result = compare(ctx.conn)
@@ -154,9 +154,9 @@ def record(ctx: Context, before: ledger.Control, result: Comparison, kind: str =
     return ctx.write("verify", store)
 
 
-def days_missing(ctx: Context) -> str:
+def days_missing(conn: psycopg.Connection[Any]) -> str:
     """Say which days the backfill has not done yet; empty when there are none."""
-    rows = ctx.conn.execute(
+    rows = conn.execute(
         "SELECT u.state, count(*), min(u.day) FROM dxy.migration_unit AS u"
         " JOIN dxy.migration_control AS c ON c.migration_id = u.migration_id WHERE u.state <> 'done' GROUP BY 1 ORDER BY 1"
     ).fetchall()

@@ -113,6 +113,23 @@ class Stage:
             steps.install(None)
             self.cluster.drop(url)
 
+    @contextlib.contextmanager
+    def changed(self, shape: str, *statements: str, natives: bool = True, **more: Any) -> Iterator[Staged]:
+        """A shape (`S` or `P`) that `statements` changed before anything of ours came."""
+        name = f"t_{secrets.token_hex(6)}"
+        self._create(name, "template0")
+        url = self.cluster.url(name)
+        try:
+            with psycopg.connect(url, autocommit=True, options="-c TimeZone=UTC") as conn:
+                (shapes.build_shape_s if shape == "S" else shapes.build_shape_p)(conn, natives=natives)
+                for statement in statements:
+                    conn.execute(statement)
+                schema.upgrade(conn)
+                yield Staged(url, self.migration(url, **more), conn)
+        finally:
+            steps.install(None)
+            self.cluster.drop(url)
+
     def _create(self, name: str, source: str) -> None:
         with psycopg.connect(self.cluster.url(), autocommit=True) as conn:
             conn.execute(

@@ -13,6 +13,8 @@ import pytest
 
 from dxy_pipeline.cli import main, migrate
 from dxy_pipeline.core.clock import FixedClock
+from dxy_pipeline.errors import UserError
+from dxy_pipeline.migration.engine import Migration
 from dxy_pipeline_tests.migration.support import NOW, Stage
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "migration.md"
@@ -70,8 +72,8 @@ def test_from_plan_to_retirement_back_and_forward(desk: Any, dxy: Run) -> None:
         ("cutover",),
     ]
     for name, *flags in forward:
-        code, dry, _ = dxy("migrate", name, "--dry-run", "--json")
-        assert (code, dry["dry run"]) == (0, True)
+        code, dry, _ = dxy("migrate", name, "--dry-run", *(f for f in flags if f == "--readers-moved"), "--json")
+        assert (code, dry["dry run"], dry["in the way"] == [] or name == "prepare") == (0, True, True)
         code, result, err = dxy("migrate", name, *flags, "--json")
         assert code == 0, (name, result, err)
     code, status, _ = dxy("migrate", "status", "--json")
@@ -182,3 +184,58 @@ def test_bad_days_and_policies_are_refused_in_one_line(desk: Any, dxy: Run) -> N
     ):
         code, _, err = dxy("migrate", *args)
         assert (code, err.count("error: "), words in err) == (2, 1, True), err
+
+
+def test_a_watch_goes_on_over_trouble_and_says_so(desk: Any, dxy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that restarts ends no watch that was told to go on."""
+    looks = 0
+
+    def restarting(self: Any, **_: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise UserError("the server is starting up")
+        return [{"name": "DXY price range", "status": "FAIL", "figure": ""}]
+
+    def pause(seconds: float) -> None:
+        assert seconds == 300
+        if looks == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Migration, "watch", restarting)
+    monkeypatch.setattr(migrate.time, "sleep", pause)
+    code, _, err = dxy("migrate", "watch", "--every", "300")
+    assert (looks, code) == (3, 130)
+    assert "could not look: the server is starting up; again in 300 s" in err
+    looks = 0
+    code, _, err = dxy("migrate", "watch")
+    assert (code, "the server is starting up" in err) == (2, True)
+
+
+def test_watch_and_sign_have_a_dry_run_and_a_reason(desk: Any, dxy: Run) -> None:
+    dxy("migrate", "prepare", "--accept-native", "--json")
+    sign = ("migrate", "sign", "Code review completed", "--operator", "amit")
+    code, dry, _ = dxy(*sign, "--dry-run", "--json")
+    assert (code, dry["in the way"]) == (0, [])
+    code, dry, _ = dxy("migrate", "watch", "--dry-run", "--json")
+    assert {row["name"] for row in dry["would enter"]} >= {"DXY price range"}
+    assert desk.conn.execute("SELECT count(*) FROM dxy.migration_health").fetchone() == (0,)
+    assert desk.conn.execute("SELECT count(*) FROM dxy.migration_signoff").fetchone() == (0,)
+    assert dxy(*sign, "--reason", "four eyes")[0] == 0
+    dxy("migrate", "watch", "--reason", "first look")
+    assert {row["reason"] for row in dxy("migrate", "audit", "--json")[1]} >= {"four eyes", "first look"}
+
+
+def test_the_purge_of_the_runbook(desk: Any, dxy: Run) -> None:
+    """It takes the rows that the retirement tagged, and no other; nothing of data_bars."""
+    dxy("migrate", "prepare", "--accept-native", "--health-minutes", "0", "--json")
+    for command in (("dual-write", "--readers-moved"), ("backfill",), ("verify",), ("cutover",), ("retire",)):
+        assert dxy("migrate", *command, "--json")[0] == 0
+    counts = (
+        "SELECT (SELECT count(*) FROM public.data_bars), count(*), count(dxy_retired_by) FROM public.derived_data_bars"
+    )
+    bars, before, tagged = desk.conn.execute(counts).fetchone()
+    assert tagged == 447
+    (statement,) = re.findall(r"`(DELETE FROM [^`]*)`", RUNBOOK.read_text())
+    desk.conn.execute(statement)
+    assert desk.conn.execute(counts).fetchone() == (bars, before - 447, 0)

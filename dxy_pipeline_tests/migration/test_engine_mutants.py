@@ -278,7 +278,7 @@ MUTANTS: dict[str, tuple[Callable[[Staged], None], str, Patch, str]] = {
     "a verification that takes -0 for 0": (
         minus_zero_is_seen,
         "legacy+verified",
-        sql_fault("images", "CASE WHEN d.vol = 0 THEN d.vol::text = '-0' END", "CASE WHEN d.vol = 0 THEN false END"),
+        sql_fault("images", "THEN (d.vol::${vol})::text = '-0' END", "THEN false END"),
         "a changed sign is not seen",
     ),
     "an un-delete without the tag": (

@@ -133,9 +133,7 @@ def test_disk_full_during_the_backup(stage: Stage, monkeypatch: pytest.MonkeyPat
 def test_a_backup_that_does_not_restore(stage: Stage) -> None:
     def damage(step: str, _: Any) -> None:
         if step == "prepare.dumped":
-            # other cases of this process may have left theirs: the newest is the one under way
-            parts = [p for p in stage.files.glob("migration_*/*.part") if str(os.getpid()) in p.name]
-            part = max(parts, key=lambda p: p.stat().st_mtime_ns)
+            (part,) = (p for p in stage.files.rglob("*.part") if str(os.getpid()) in p.name)
             part.write_bytes(part.read_bytes()[:4000])
 
     with stage.at("P", "legacy") as db:
@@ -145,6 +143,7 @@ def test_a_backup_that_does_not_restore(stage: Stage) -> None:
         steps.install(None)
         assert state(db) == "legacy"
         assert db.conn.execute("SELECT count(*) FROM dxy.migration_backup").fetchone() == (0,)
+        assert [p for p in stage.files.rglob("*.part") if str(os.getpid()) in p.name] == [], "its bytes are freed"
         enter(db.migration, "prepared")
         assert db.conn.execute("SELECT count(*) FROM dxy.migration_backup").fetchone() == (1,)
 

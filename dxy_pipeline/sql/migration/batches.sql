@@ -225,6 +225,7 @@ DECLARE
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
     v_strange timestamptz[];
     v_alone timestamptz[];
+    v_columns text; -- all but the generated ones, which fill themselves and take no value
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
@@ -249,9 +250,11 @@ BEGIN
             OR NOT EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = d.ts_utc)
                 AND NOT EXISTS (SELECT FROM dxy.migration_direct AS w WHERE w.ts_utc = d.ts_utc));
     GET DIAGNOSTICS removed = ROW_COUNT;
-    INSERT INTO public.data_bars OVERRIDING SYSTEM VALUE
-    SELECT (u.before).* FROM dxy.migration_undo AS u
-    WHERE (u.before).ts_utc IS NOT NULL AND u.ts_utc >= v_from AND u.ts_utc < v_to;
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO v_columns FROM pg_attribute AS a
+    WHERE a.attrelid = 'public.data_bars'::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format('INSERT INTO public.data_bars (%1$s) OVERRIDING SYSTEM VALUE SELECT %1$s'
+        ' FROM (SELECT (u.before).* FROM dxy.migration_undo AS u WHERE u.ts_utc >= $1 AND u.ts_utc < $2) AS b'
+        ' WHERE b.ts_utc IS NOT NULL', v_columns) USING v_from, v_to;
     GET DIAGNOSTICS restored = ROW_COUNT;
     DELETE FROM dxy.migration_undo AS u WHERE u.ts_utc >= v_from AND u.ts_utc < v_to;
     PERFORM set_config('dxy.mirror', coalesce(v_guard, ''), true);

@@ -3,7 +3,7 @@ INSERT INTO dxy.migration_definition (migration_id, name, definition)
 SELECT %(migration_id)s, 'registry', to_jsonb(r) FROM public.core_asset_registry_all AS r
 WHERE r.canonical_symbol = 'DXY'
 UNION ALL
-SELECT %(migration_id)s, 'registry symbols', jsonb_agg(r.canonical_symbol) FROM public.core_asset_registry_all AS r
+SELECT %(migration_id)s, 'registry symbols', coalesce(jsonb_agg(r.canonical_symbol), '[]') FROM public.core_asset_registry_all AS r
 UNION ALL
 SELECT %(migration_id)s, 'function ' || p.oid::regprocedure::text, to_jsonb(pg_get_functiondef(p.oid))
 FROM pg_catalog.pg_proc AS p

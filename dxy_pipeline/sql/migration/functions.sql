@@ -149,11 +149,9 @@ BEGIN
         trade_count, is_partial, source, source_timeframe, source_candles, expected_candles, quality_score,
         derivation_version, ingested_at, raw)
     SELECT 'DXY', '1m', b.ts_utc, b.open, b.high, b.low, b.close, b.vol, b.vwap, b.trade_count, b.is_partial, 'dxy', '1m', 6, 6,
-        2, coalesce((b.raw ->> 'derivation_version')::integer, 1), b.ingested_at,
-        CASE WHEN b.raw ->> 'migrated_from' = 'derived_data_bars' THEN b.raw -> 'legacy'
-            ELSE jsonb_build_object('kind', 'dxy', 'formula', 'standard', 'data_bars', b.raw) END
+        2, b.derivation_version, b.ingested_at, b.raw
     FROM unnest(v_put) AS k
-    CROSS JOIN LATERAL (SELECT * FROM dxy.bars_image AS i WHERE i.ts_utc = k OFFSET 0) AS b
+    CROSS JOIN LATERAL (SELECT * FROM dxy.bars_source AS i WHERE i.ts_utc = k OFFSET 0) AS b
     ORDER BY k
     ON CONFLICT (canonical_symbol, timeframe, ts_utc) WHERE deleted_at IS NULL DO UPDATE
     SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, vol = excluded.vol,
@@ -316,7 +314,7 @@ $$;
 -- read in a statement after the lock: one that reads it in the same statement may see the table as it was before.
 CREATE OR REPLACE FUNCTION dxy.reading_table()
 RETURNS text
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -1,17 +1,22 @@
--- The mapping, once: a legacy row as data_bars would hold it, and a data_bars row in the same columns and types.
--- Rendered for the column types at hand: both sides in the coarser of the two types, so that equal means equal.
--- minus_zero: neither = nor a hash can tell -0 from 0.
+-- The mapping, once, in both directions: a legacy row as data_bars would hold it (legacy_source), a data_bars row as legacy
+-- would (bars_source), and what is compared of them (the images). Rendered for the columns at hand (migration/mapping.py): both
+-- sides in one normal form, so that equal means equal. The two directions undo each other: what an application wrote to data_bars
+-- lies in legacy's raw as {"data_bars": {"raw", "source", "absent": what is NULL there and legacy cannot hold as NULL}}.
+-- minus_zero_vol, zero_prices: neither = nor a hash can tell -0 from 0.
 CREATE OR REPLACE VIEW dxy.legacy_mapped AS
-SELECT l.ts_utc, l.open::${open} AS open, l.high::${high} AS high, l.low::${low} AS low, l.close::${close} AS close,
-    l.vol::${vol} AS vol, l.vwap::${vwap} AS vwap, l.trade_count::bigint AS trade_count,
-    coalesce(l.is_partial, false) AS is_partial, 'synthetic'::text AS source,
+SELECT l.ts_utc, ${legacy_open} AS open, ${legacy_high} AS high, ${legacy_low} AS low, ${legacy_close} AS close,
+    ${legacy_vol} AS vol, ${legacy_vwap} AS vwap, ${legacy_trade_count} AS trade_count,
+    coalesce(l.is_partial, false) AS is_partial,
+    CASE WHEN l.raw -> 'data_bars' ?& '{raw,source}' THEN l.raw #>> '{data_bars,source}' ELSE 'synthetic' END AS source,
     coalesce(l.ingested_at, l.ts_utc) AS ingested_at,
-    CASE WHEN l.raw ? 'data_bars' THEN l.raw -> 'data_bars'
+    CASE WHEN l.raw #> '{data_bars,absent}' ? 'raw' THEN NULL
+        WHEN l.raw -> 'data_bars' ?& '{raw,source}' THEN l.raw #> '{data_bars,raw}'
         ELSE jsonb_build_object('kind', 'dxy', 'derivation_version', l.derivation_version,
             'migrated_from', 'derived_data_bars', 'legacy', l.raw) END AS raw,
-    CASE WHEN l.vol = 0 THEN l.vol::text = '-0' END AS minus_zero_vol,
-    CASE WHEN l.open = 0 OR l.high = 0 OR l.low = 0 OR l.close = 0 OR l.vwap = 0
-        THEN format('%s %s %s %s %s', l.open, l.high, l.low, l.close, l.vwap) END AS zero_prices,
+    CASE WHEN ${legacy_vol} = 0 THEN (${legacy_vol})::text = '-0' END AS minus_zero_vol,
+    CASE WHEN ${legacy_open} = 0 OR ${legacy_high} = 0 OR ${legacy_low} = 0 OR ${legacy_close} = 0 OR ${legacy_vwap} = 0
+        THEN format('%s %s %s %s %s', ${legacy_open}, ${legacy_high}, ${legacy_low}, ${legacy_close}, ${legacy_vwap})
+        END AS zero_prices,
     coalesce(l.created_at, l.ingested_at, now()) AS created_at, l.deleted_at, l.dxy_retired_by
 FROM public.derived_data_bars AS l
 WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m';
@@ -39,27 +44,33 @@ WHERE m.dxy_retired_by IS NOT NULL AND m.deleted_at IS NOT NULL;
 CREATE OR REPLACE VIEW dxy.bars_image AS
 SELECT d.ts_utc, d.open::${open} AS open, d.high::${high} AS high, d.low::${low} AS low, d.close::${close} AS close,
     d.vol::${vol} AS vol, d.vwap::${vwap} AS vwap, d.trade_count::bigint AS trade_count,
-    coalesce(d.is_partial, false) AS is_partial,
-    CASE WHEN d.raw ? 'migrated_from' THEN d.source ELSE 'synthetic' END AS source,
-    coalesce(d.ingested_at, d.ts_utc) AS ingested_at, d.raw,
-    CASE WHEN d.vol = 0 THEN d.vol::text = '-0' END AS minus_zero_vol,
-    CASE WHEN d.open = 0 OR d.high = 0 OR d.low = 0 OR d.close = 0 OR d.vwap = 0
-        THEN format('%s %s %s %s %s', d.open, d.high, d.low, d.close, d.vwap) END AS zero_prices
+    coalesce(d.is_partial, false) AS is_partial, d.source, coalesce(d.ingested_at, d.ts_utc) AS ingested_at, d.raw,
+    CASE WHEN d.vol::${vol} = 0 THEN (d.vol::${vol})::text = '-0' END AS minus_zero_vol,
+    CASE WHEN d.open::${open} = 0 OR d.high::${high} = 0 OR d.low::${low} = 0 OR d.close::${close} = 0 OR d.vwap::${vwap} = 0
+        THEN format('%s %s %s %s %s', d.open::${open}, d.high::${high}, d.low::${low}, d.close::${close}, d.vwap::${vwap})
+        END AS zero_prices
 FROM public.data_bars AS d
 WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m';
 
--- What readers use during the move: exactly one table, chosen by the control row in the reader's own snapshot.
-CREATE OR REPLACE VIEW dxy.dxy_1m_active AS
-SELECT d.ts_utc, d.open::double precision, d.high::double precision, d.low::double precision,
-    d.close::double precision, d.vol::double precision, d.vwap::double precision, d.trade_count::bigint, d.is_partial
+-- A row is legacy's own only while it is in every part what legacy_source made of it.
+CREATE OR REPLACE VIEW dxy.bars_source AS
+SELECT d.ts_utc, ${bars_open} AS open, ${bars_high} AS high, ${bars_low} AS low, ${bars_close} AS close, ${bars_vol} AS vol,
+    ${bars_vwap} AS vwap, ${bars_trade_count} AS trade_count, coalesce(d.is_partial, false) AS is_partial,
+    coalesce(d.ingested_at, d.ts_utc) AS ingested_at,
+    CASE WHEN d.raw ->> 'derivation_version' ~ '^-?[0-9]{1,9}$' THEN (d.raw ->> 'derivation_version')::integer ELSE 1 END
+        AS derivation_version,
+    CASE WHEN d.raw = jsonb_build_object('kind', 'dxy', 'derivation_version', d.raw -> 'derivation_version',
+                'migrated_from', 'derived_data_bars', 'legacy', d.raw -> 'legacy')
+            AND jsonb_typeof(d.raw -> 'derivation_version') = 'number' AND d.raw ->> 'derivation_version' ~ '^-?[0-9]{1,9}$'
+            AND d.raw ? 'legacy' AND NOT coalesce(d.raw #> '{legacy,data_bars}' ?& '{raw,source}', false)
+            AND d.source = 'synthetic' AND cardinality(${absent}) = 0
+        THEN d.raw -> 'legacy'
+        ELSE jsonb_build_object('kind', 'dxy', 'formula', 'standard', 'data_bars',
+            jsonb_build_object('raw', d.raw, 'source', d.source)
+            || CASE WHEN cardinality(${absent}) = 0 THEN '{}' ELSE jsonb_build_object('absent', ${absent}) END)
+        END AS raw
 FROM public.data_bars AS d
-WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m'
-    AND (SELECT c.read_from FROM dxy.migration_control AS c) = 'data_bars'
-UNION ALL
-SELECT l.ts_utc, l.open, l.high, l.low, l.close, l.vol, l.vwap, l.trade_count, l.is_partial
-FROM public.derived_data_bars AS l
-WHERE l.canonical_symbol = 'DXY' AND l.timeframe = '1m' AND l.deleted_at IS NULL
-    AND (SELECT c.read_from FROM dxy.migration_control AS c) = 'legacy';
+WHERE d.canonical_symbol = 'DXY' AND d.timeframe = '1m';
 
 -- Before-images of rows of data_bars that the mirror overwrote or deleted; NULL: the key was absent. The row's own
 -- composite type, since jsonb loses -0 and digits. A direct write to data_bars deletes the entry.

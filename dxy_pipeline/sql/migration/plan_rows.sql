@@ -1,4 +1,5 @@
--- Rows of each day on both sides, and what a backfill would find. Reads the desk's tables as they are.
+-- Rows of each day on both sides, and what a backfill would find: prices that cannot be compared (NULL) are a conflict, as there.
+-- Reads the desk's tables as they are.
 WITH legacy AS (
     SELECT l.ts_utc, (l.ts_utc AT TIME ZONE 'UTC')::date AS day, l.open, l.high, l.low, l.close
     FROM public.derived_data_bars AS l
@@ -14,15 +15,19 @@ complete AS (
     GROUP BY d.ts_utc HAVING count(*) = 6
 )
 SELECT coalesce(l.day, t.day) AS day, count(l.ts_utc) AS legacy, count(t.ts_utc) AS data_bars,
-    count(*) FILTER (WHERE same.close_enough AND l.close::numeric = t.close::numeric) AS identical,
-    count(*) FILTER (WHERE same.close_enough AND l.close::numeric <> t.close::numeric) AS reconcilable,
-    count(*) FILTER (WHERE NOT same.close_enough) AS conflict,
+    count(*) FILTER (WHERE same.prices) AS identical,
+    count(*) FILTER (WHERE same.close_enough AND NOT same.prices) AS reconcilable,
+    count(*) FILTER (WHERE NOT same.close_enough AND NOT same.prices) AS conflict,
     count(*) FILTER (WHERE l.ts_utc IS NOT NULL AND c.ts_utc IS NULL) AS unverifiable,
     count(*) FILTER (WHERE l.ts_utc IS NULL) AS native
 FROM legacy AS l
 FULL JOIN target AS t ON t.ts_utc = l.ts_utc
 LEFT JOIN complete AS c ON c.ts_utc = l.ts_utc
-LEFT JOIN LATERAL (SELECT abs(l.open::numeric - t.open::numeric) <= 0.00000001 AND abs(l.high::numeric - t.high::numeric) <= 0.00000001
-    AND abs(l.low::numeric - t.low::numeric) <= 0.00000001 AND abs(l.close::numeric - t.close::numeric) <= 0.00000001
-    AS close_enough WHERE l.ts_utc IS NOT NULL AND t.ts_utc IS NOT NULL) AS same ON true
+LEFT JOIN LATERAL (
+    SELECT (l.open::numeric, l.high::numeric, l.low::numeric, l.close::numeric)
+            IS NOT DISTINCT FROM (t.open::numeric, t.high::numeric, t.low::numeric, t.close::numeric) AS prices,
+        coalesce(abs(l.open::numeric - t.open::numeric) <= 0.00000001 AND abs(l.high::numeric - t.high::numeric) <= 0.00000001
+            AND abs(l.low::numeric - t.low::numeric) <= 0.00000001
+            AND abs(l.close::numeric - t.close::numeric) <= 0.00000001, false) AS close_enough
+    WHERE l.ts_utc IS NOT NULL AND t.ts_utc IS NOT NULL) AS same ON true
 GROUP BY 1 ORDER BY 1;

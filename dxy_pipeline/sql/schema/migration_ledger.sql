@@ -16,7 +16,8 @@ CREATE TABLE dxy.migration_lease (
     fence       bigint NOT NULL DEFAULT 0,
     holder      text,
     backend_pid integer,
-    expires_at  timestamptz NOT NULL DEFAULT '-infinity'
+    expires_at  timestamptz NOT NULL DEFAULT '-infinity',
+    progress    jsonb
 );
 INSERT INTO dxy.migration_lease DEFAULT VALUES;
 COMMENT ON TABLE dxy.migration_lease IS 'Who runs the migration; every write of a runner checks that its fencing token is still this one';
@@ -156,13 +157,14 @@ CREATE TABLE dxy.migration_health (
 );
 
 CREATE TABLE dxy.migration_signoff (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     migration_id bigint NOT NULL,
     item         text NOT NULL,
     operator     text NOT NULL CHECK (operator <> ''),
     note         text NOT NULL DEFAULT '',
-    signed_at    timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (migration_id, item)
+    signed_at    timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON TABLE dxy.migration_signoff IS 'Signatures of items that no machine can judge; the newest of an item counts, none is replaced';
 
 CREATE TABLE dxy.migration_audit (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -192,14 +194,15 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON dxy.migration_audit
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON dxy.migration_audit
     FOR EACH STATEMENT EXECUTE FUNCTION dxy.refuse_change();
 
--- A runner whose lease was taken over must not write: FOR SHARE keeps the token from changing before this commits.
+-- A runner whose lease was taken over must not write: the row lock keeps others from taking over before this commits (they lock
+-- the row FOR UPDATE first), and lets the runner's own timer renew the lease meanwhile.
 CREATE OR REPLACE FUNCTION dxy.check_fence(p_fence bigint)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM 1 FROM dxy.migration_lease AS l WHERE l.fence = p_fence FOR SHARE;
+    PERFORM 1 FROM dxy.migration_lease AS l WHERE l.fence = p_fence FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another runner has taken the migration over (fencing token % is not the current one)', p_fence
             USING ERRCODE = '55P02';
