@@ -96,9 +96,7 @@ def run(settings: Settings, tell: Callable[[str], None]) -> Outcome:
         outcome.rows_written = _rows_written_since(conn, started)
         tell("running all checks")
         outcome.assets = engine.figures(conn, now)
-        outcome.checks = engine.run_checks(conn, now) + engine.run_checks(
-            conn, now, only={"completeness"}, rhythm="daily"
-        )
+        outcome.checks = engine.run_checks(conn, now)
         tell("drawing")
         outcome.pictures = draw(conn, now, settings.data_dir / "demo")
     return outcome
