@@ -162,6 +162,7 @@ def _statement(name: str, timeframe: str) -> sql.Composed:
         "bars": sql.SQL(load(bars)),
         "last_open_minutes": sql.SQL(load("checks/last_open_minutes")),
         "under_way": sql.SQL(load("checks/under_way")),
+        "contract_objects": sql.SQL(load("checks/contract_objects")),
         "malformed": sql.SQL(load("checks/malformed")),
     }
     return sql.SQL(load(f"checks/{name}")).format(**parts)

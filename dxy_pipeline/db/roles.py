@@ -37,7 +37,7 @@ def apply(conn: psycopg.Connection, db: Database) -> None:
         if db.made_by_us and OWNER in present:
             if _may_use(conn, OWNER):
                 _own_by(conn, OWNER, tables=True)
-        elif db.tables[BARS].owner != db.user:
+        else:
             _own_by(conn, db.tables[BARS].owner, tables=False)
         conn.execute(load("schema/grants"))
         close_to_outsiders(conn, db)

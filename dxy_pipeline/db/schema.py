@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from dxy_pipeline.core import fx_week
-from dxy_pipeline.db import fitness, registry, roles, widen
+from dxy_pipeline.db import contract, fitness, registry, roles, widen
 from dxy_pipeline.db.constants import sql_constants
 from dxy_pipeline.db.shape import BARS, TABLES, Database, inspect
 from dxy_pipeline.errors import UserError
@@ -42,7 +42,6 @@ FUNCTIONS = (
     "open_minutes",
     "recomputed_minutes",
     "gap_ledger",
-    "contract_objects",
     "calc_dxy_range_1m",
     "calc_dxy_rollup_range",
 )
@@ -80,11 +79,17 @@ def plan(conn: psycopg.Connection) -> Plan:
     )
     if result.refused:
         return result
+    changed = contract.changes(conn)
+    result.refused.extend(contract.refusals(changed))
+    if result.refused:
+        return result
+    result.steps.extend((s.title, s.lock) for s in contract.steps(changed))
+    result.steps.extend((title, "remembers only") for title in contract.accepted(changed))
     pending = [s.revision for s in scripts.iterate_revisions("heads", db.revision or "base")]
     for revision in reversed(pending):
         result.steps.append((f"schema version {revision}: {scripts.get_revision(revision).doc}", "new objects only"))
-    changed = changed_functions(conn) if db.has_digests else [*FUNCTIONS]
-    result.steps.extend((f"function file {name}", "replaces the function only") for name in changed)
+    files = changed_functions(conn) if db.has_digests else [*FUNCTIONS]
+    result.steps.extend((f"function file {name}", "replaces the function only") for name in files)
     if not db.has_own_schema:
         result.steps.append(("FX calendar, roles and grants", "new objects only"))
     if db.tables:
@@ -114,6 +119,11 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
         raise UserError(f"another upgrade of database {todo.database} is under way", hint="wait for its end") from error
     try:
         before = inspect(conn)
+        changed = contract.changes(conn)
+        widen.apply(conn, contract.steps(changed), note)
+        contract.require_restored(conn)
+        for title in contract.accepted(changed):
+            note(title)
         if not before.has_own_schema:
             conn.execute("CREATE SCHEMA dxy")
         _run_versions(conn, empty=not before.tables)
@@ -132,7 +142,8 @@ def upgrade(conn: psycopg.Connection, note: Callable[[str], None] = lambda _: No
             registry.upsert(conn, inspect(conn), data_location="data_bars" if moved else "derived_data_bars")
         roles.apply(conn, inspect(conn))
         widen.apply(conn, [*roles.policy_steps(inspect(conn))], note)
-        conn.execute(load("queries/record_routines"))
+        contract.require_restored(conn, owners=True)
+        contract.record(conn)
     finally:
         conn.execute("SELECT pg_advisory_unlock(7411, -1)")
     return todo

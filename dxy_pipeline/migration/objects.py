@@ -1,11 +1,12 @@
 """What the migration puts into the database: mapping views, functions, triggers; and whether they are all there."""
 
 import hashlib
+import re
 from typing import Any, Final
 
 import psycopg
 
-from dxy_pipeline.db import roles
+from dxy_pipeline.db import contract, roles
 from dxy_pipeline.db.shape import BARS, DERIVED, Database, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration.ledger import constants
@@ -44,6 +45,7 @@ def _coarser(one: str, other: str) -> str:
 def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
     """Create or replace views and functions; a file whose text is the deployed one is left alone."""
     types = common_types(db)
+    made: list[str] = []
     for name in ("images", *FUNCTION_FILES):
         text = render(f"migration/{name}", {**constants(), **types})
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -58,6 +60,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
                     "DROP VIEW IF EXISTS dxy.dxy_1m_active, dxy.legacy_image, dxy.legacy_source, dxy.bars_image"
                 )
             conn.execute(trusted(text))
+            made += re.findall(r"FUNCTION (dxy\.\w+)\(", text)
             conn.execute(
                 "INSERT INTO dxy.function_digest AS d (name, sha256) VALUES (%s, %s)"
                 " ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, deployed_at = now()",
@@ -65,6 +68,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database) -> None:
             )
     conn.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dxy FROM PUBLIC")
     roles.apply(conn, inspect(conn))
+    contract.record_migration(conn, made)
 
 
 def withdraw(conn: psycopg.Connection[Any]) -> None:

@@ -47,7 +47,7 @@ def test_no_state_raises_a_false_alarm(stage: Stage, shape: str, state: str) -> 
     with stage.at(shape, state) as staged:
         # the shapes' rows were created by the machine's clock, the state was entered by the tests'
         staged.conn.execute("UPDATE dxy.migration_control SET changed_at = now()")
-        results = run_checks(staged.conn, NOW)
+        results = run_checks(staged.conn, NOW)  # the schema contract among them
         assert all(r.evaluated for r in results), failed(results)
         ours = set() if state not in {"cut_over", "retired"} else {
             # the desk never derived them, its FX feed stops after three hours and its aggregator made these bars

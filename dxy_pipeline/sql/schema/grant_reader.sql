@@ -7,4 +7,3 @@ GRANT EXECUTE ON FUNCTION dxy.rollup_bars(interval, timestamptz, timestamptz, ti
 GRANT EXECUTE ON FUNCTION dxy.open_minutes(timestamptz, timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.recomputed_minutes(timestamptz, timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.gap_ledger(text[], timestamptz, timestamptz, timestamptz, interval, interval) TO dxy_reader;
-GRANT EXECUTE ON FUNCTION dxy.contract_objects() TO dxy_reader;
