@@ -406,6 +406,19 @@ def test_dxy_of_1985_is_counted_and_checked(conn: psycopg.Connection) -> None:
     }  # fmt: skip
 
 
+def test_a_change_before_the_first_partition_is_told_and_backfilled(
+    db: str, conn: psycopg.Connection, monkeypatch
+) -> None:
+    put_six(conn, datetime(1985, 2, 25, 14, tzinfo=UTC), 30)
+    conn.execute("UPDATE dxy.touched_range SET touched_at = %s", (NOW - HOUR,))
+    assert not one(conn, "late_data", "dxy_1m").passed
+    monkeypatch.setenv("DATABASE_URL", db)
+    done = CliRunner().invoke(app, ["backfill", "--from", "1985-02-25", "--to", "1985-02-26"])
+    assert done.exit_code == 0, done.output
+    assert one(conn, "late_data", "dxy_1m").passed
+    assert {f.asset: f.bars for f in engine.figures(conn, NOW)}["dxy_1m"] == 30
+
+
 def test_a_migrated_bar_is_compared_in_every_price(conn: psycopg.Connection) -> None:
     live_hours(conn)
     at = NOW - HOUR
