@@ -259,6 +259,25 @@ def day_figures(conn: psycopg.Connection, asset: str, start: datetime, end: date
         return cur.execute(load(query), values).fetchall()
 
 
+def malformed_bars(conn: psycopg.Connection, start: datetime, end: datetime, now: datetime) -> dict[str, int]:
+    """Count the stored FX minutes of [start, end) that break the contract, by fault; empty when none does.
+
+    What is refused at our own door never gets here: this is what another writer stored (see `checks/malformed.sql`).
+    """
+    values = {
+        "symbols": list(SYMBOLS), "components": list(SYMBOLS), "start": start, "end": end, "until": end, "now": now,
+        "ahead_minutes": 1,
+    }  # fmt: skip
+    statement = sql.SQL(
+        "SELECT m.fault, count(*) FROM ({}) AS m GROUP BY m.fault"
+        " UNION ALL SELECT 'broken price', count(*) FROM ({}) AS p HAVING count(*) > 0"
+    ).format(
+        sql.SQL(load("checks/malformed")),
+        sql.SQL(load("checks/prices_valid")).format(bars=sql.SQL(load("checks/bars_1m"))),
+    )
+    return dict(conn.execute(statement, values).fetchall())
+
+
 def closes(conn: psycopg.Connection, timeframe: str, start: datetime, end: datetime) -> list[float]:
     """Return the DXY closes of [start, end), oldest first."""
     values = {"symbol": DXY, "timeframe": timeframe, "start": start, "end": end}

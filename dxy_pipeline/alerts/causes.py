@@ -228,7 +228,7 @@ def _stored_minutes(case: _Case) -> None:
              if case.fails(f"dxy_1m.{c}")]  # fmt: skip
     if wrong:
         checks = [f"dxy_1m.{name}" for name in wrong]
-        follows = [c for c in (*_ROLLUPS, "dxy_1m.outliers") if case.fails(c)]
+        follows = [c for c in (*_ROLLUPS, "dxy_1m.outliers", "dxy_1m.migration_count_match") if case.fails(c)]
         summary = f"stored DXY minutes are wrong ({wrong[0]}): {_words(case.failing[checks[0]])}"
         case.blame("dxy minutes", summary, [*checks, *follows])
 

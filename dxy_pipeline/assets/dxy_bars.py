@@ -1,6 +1,6 @@
 """The index itself, minute by minute: one call of the database's own function."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -9,14 +9,9 @@ from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import DXY_1M
 from dxy_pipeline.bar_store import DeriveResult
 from dxy_pipeline.core.bars import Timeframe
-from dxy_pipeline.db.shape import NOT_YET, PARTLY
-from dxy_pipeline.partitions import DAILY, day_of, day_start
+from dxy_pipeline.db.ownership import NOT_YET, PARTLY, partly_from
+from dxy_pipeline.partitions import DAILY, day_start
 from dxy_pipeline.resources import MarketDatabase
-
-
-def partly_from(now: datetime) -> date:
-    """Return the first whole day that is ours to write in the states `PARTLY`."""
-    return day_of(now - timedelta(days=1))
 
 
 @dg.asset(
@@ -34,7 +29,7 @@ def dxy_1m(context: dg.AssetExecutionContext, market: MarketDatabase) -> None:
     """
     start, end = outcome.window(context)
     notes: dict[str, str] = {}
-    with outcome.as_failure(), market.connect("dxy_1m", statement_timeout=0) as conn:
+    with outcome.as_failure(), market.connect("dxy_1m", statement_timeout=outcome.time_limit(context)) as conn:
         state = live_state.migration_state(conn)
         # While bars still belong to the legacy table a run by hand fails and says what comes next; an automatic one
         # writes what is ours and looks at the rest, or the wait for a person's decision would be a storm of failures.

@@ -37,8 +37,10 @@ def fx_1m(context: dg.AssetExecutionContext, market: MarketDatabase, feed: FxFee
             source = feed.source(clock.clock())
             (written, _), notes = fetch(conn, source, SYMBOLS, start, end, context.log.info, context.log.info), {}
         figures = bar_store.day_figures(conn, "fx_1m", start, end)
+        malformed = bar_store.malformed_bars(conn, start, end, clock.now())
     changed = {"inserted": written.inserted, "updated": written.updated, "refused": written.rejected}
-    outcome.report(context, figures, Timeframe.M1, len(SYMBOLS), changed, {"source": feed.name(), **notes})
+    stored = {"malformed bars stored": sum(malformed.values()), **{f"malformed: {k}": n for k, n in malformed.items()}}
+    outcome.report(context, figures, Timeframe.M1, len(SYMBOLS), changed, {"source": feed.name(), **stored, **notes})
 
 
 def fetch(

@@ -26,6 +26,11 @@ def is_automatic(context: dg.AssetExecutionContext) -> bool:
     return AUTOMATIC_TAG in context.run.tags
 
 
+def time_limit(context: dg.AssetExecutionContext) -> float | None:
+    """Return the `statement_timeout` of a run: none (0) by hand, the settings' (None) where nobody watches it."""
+    return None if is_automatic(context) else 0
+
+
 def window(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
     """Return the run's partitions as one half-open UTC range, be it a day or a range of days."""
     covered = context.partition_time_window
@@ -55,7 +60,7 @@ def report(
     timeframe: Timeframe,
     series: int,
     changed: Mapping[str, int],
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, str | int] | None = None,
     closes: Sequence[float] = (),
 ) -> None:
     """Attach the figures of each covered day to its own partition, and what the run changed to all of them.

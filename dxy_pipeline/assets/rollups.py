@@ -9,7 +9,7 @@ from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import rollup_table
 from dxy_pipeline.bar_store import RollUpResult
 from dxy_pipeline.core.bars import Timeframe
-from dxy_pipeline.db.shape import OURS
+from dxy_pipeline.db.ownership import OURS
 from dxy_pipeline.partitions import DAILY
 from dxy_pipeline.resources import MarketDatabase, PipelineClock
 
@@ -33,7 +33,7 @@ def _rollup_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     )
     def rollup(context: dg.AssetExecutionContext, market: MarketDatabase, clock: PipelineClock) -> None:
         start, end = outcome.window(context)
-        with outcome.as_failure(), market.connect(key, statement_timeout=0) as conn:
+        with outcome.as_failure(), market.connect(key, statement_timeout=outcome.time_limit(context)) as conn:
             state = live_state.migration_state(conn)
             # Until the cutover the desk's aggregator owns these bars: each minute's run looks, one by hand is refused.
             observe = outcome.is_automatic(context) and state not in OURS

@@ -12,11 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from dxy_pipeline import bar_store, live_state
-from dxy_pipeline.assets.dxy_bars import partly_from
 from dxy_pipeline.automation.jobs import LATE_JOB, late_data
 from dxy_pipeline.automation.live import RANGE_END, RANGE_START, pause_after_failures, under_way
 from dxy_pipeline.bar_store import TouchedDay
-from dxy_pipeline.db.shape import NOT_YET, PARTLY
+from dxy_pipeline.db.ownership import NOT_YET, PARTLY, partly_from
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.partitions import FIRST_DAY, day_of, key_of, ranges
 from dxy_pipeline.resources import FxFeed, MarketDatabase

@@ -73,12 +73,9 @@ def build_checks(configs: Sequence[CheckConfig]) -> dg.AssetChecksDefinition:
 
 
 def _evaluate(conn: Connection[Any], now: datetime, selected: set[tuple[str, str]], window: str) -> list[CheckResult]:
-    """Evaluate exactly the selected (asset, name); one that only makes sense on the whole history gets it."""
-    names = {name for _, name in selected}
+    """Evaluate exactly the selected (asset, name)."""
     rhythm = Rhythm.DAILY if window == "history" else Rhythm.MINUTE
-    results = run_checks(conn, now, only=names, rhythm=rhythm)
-    if left := names - {result.name for result in results}:
-        results += run_checks(conn, now, only=left, rhythm=Rhythm.DAILY)
+    results = run_checks(conn, now, only={name for _, name in selected}, rhythm=rhythm)
     return [result for result in results if (result.asset_key, result.name) in selected]
 
 

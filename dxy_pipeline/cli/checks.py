@@ -4,7 +4,8 @@ import typer
 from psycopg.types.json import Jsonb
 
 from dxy_pipeline.checks import engine
-from dxy_pipeline.checks.config import CHECKS, THRESHOLDS_KEY, Rhythm, parsed_threshold
+from dxy_pipeline.checks.config import CHECKS, THRESHOLDS_KEY, Rhythm
+from dxy_pipeline.checks.thresholds import parsed_threshold, shown
 from dxy_pipeline.cli import output
 from dxy_pipeline.cli.reading import reading
 from dxy_pipeline.core.clock import SystemClock
@@ -24,15 +25,14 @@ def root() -> None:
 
 @app.command("list")
 def list_checks(as_json: bool = typer.Option(False, "--json", help="Print as JSON.")) -> None:
-    """List every check: asset, name, severity, rhythm, what it means."""
+    """List every check: asset, name, severity, what it means, thresholds."""
     rows = [
         {
             "asset": c.asset,
             "check": c.name,
             "severity": c.severity,
-            "rhythm": c.rhythm,
             "meaning": c.description,
-            "thresholds": {k: v for k, v in c.thresholds.items() if not k.startswith("era_")},
+            "thresholds": {k: shown(v) for k, v in c.thresholds.items()},
         }
         for c in CHECKS
     ]
@@ -62,7 +62,7 @@ def run_checks(
         output.emit(rows, title=f"{rhythm} checks at {now:%Y-%m-%d %H:%M} UTC")
         for result in results:
             if result.rows:
-                output.emit(result.rows, title=f"{result.key}: {result.violations} violations")
+                output.emit(result.rows, title=f"{result.key}: {engine.counted(result.violations)}")
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
@@ -71,7 +71,9 @@ def run_checks(
 def set_threshold(
     check: str = typer.Argument(help="The check as asset.check, such as fx_1m.gaps."),
     threshold: str = typer.Argument(help="The threshold, such as minutes."),
-    value: str = typer.Argument(help='A number, pairs separated by commas, or "default".'),
+    value: str = typer.Argument(
+        help='A number, pairs separated by commas, bands by era (1990-01-01=68-125,2015-01-01=80-120), or "default".'
+    ),
 ) -> None:
     """Store another threshold in the database, for every process that runs checks; "default" takes it back."""
     new = None if value == "default" else parsed_threshold(check, threshold, value)
@@ -89,4 +91,4 @@ def set_threshold(
         mine = {**stored.get(check, {}), threshold: new}
         stored[check] = {name: kept for name, kept in mine.items() if kept is not None}
         conn.execute(load("queries/store_setting"), {"key": THRESHOLDS_KEY, "value": Jsonb(stored)})
-    print(f"{check}: {threshold} is {'its default' if new is None else new} from the next look on")
+    print(f"{check}: {threshold} is {'its default' if new is None else shown(new)} from the next look on")

@@ -31,7 +31,6 @@ FUNCTIONS = (
     "open_minutes",
     "recomputed_minutes",
     "gap_ledger",
-    "contract_objects",
     "calc_dxy_range_1m",
     "calc_dxy_rollup_range",
 )

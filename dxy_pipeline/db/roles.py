@@ -104,14 +104,13 @@ def _future_owner(db: Database, roles: Collection[str]) -> str | None:
     """Return who has to own what we make: our own role where the tables are ours, else the owner of data_bars."""
     if db.shape == "E":
         return OWNER if OWNER in roles else None
-    owner = db.tables[BARS].owner
-    return owner if owner != db.user else None
+    return db.tables[BARS].owner
 
 
 def _owner_changes(conn: psycopg.Connection, db: Database) -> list[tuple[str, str]]:
     possible = {*db.roles, OWNER} if db.can_create_role else db.roles
     owner = _future_owner(db, possible)
-    if owner is None:
+    if owner is None or (owner == db.user and not db.has_own_schema):
         return []
     tables = db.shape == "E"
     what = f"the schema dxy, our functions{' and the three tables' if tables else ''}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from dxy_pipeline.db import calendar, fitness, functions, natives, registry, roles, versions, widen
-from dxy_pipeline.db.shape import BARS, OURS, TABLES, Database, inspect
+from dxy_pipeline.db import calendar, contract, fitness, functions, natives, registry, roles, versions, widen
+from dxy_pipeline.db.ownership import OURS
+from dxy_pipeline.db.shape import BARS, TABLES, Database, inspect
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.sql import load
 
 OLDEST_SERVER, OLDEST_NAME = 150000, "PostgreSQL 15"
 Note = Callable[[str], None]
@@ -60,6 +60,12 @@ def plan(conn: psycopg.Connection) -> Plan:
     )
     if result.refused:
         return result
+    changed = contract.changes(conn)
+    result.refused.extend(contract.refusals(changed))
+    if result.refused:
+        return result
+    result.steps.extend(_lines(contract.steps(changed)))
+    result.steps.extend((title, "remembers only") for title in contract.accepted(changed))
     for part in PARTS:
         waits = part.waits and _awaits_migration(db)
         (result.waits_for_migration if waits else result.steps).extend(part.todo(conn, db))
@@ -83,11 +89,17 @@ def upgrade(conn: psycopg.Connection, note: Note = lambda _: None) -> Plan:
     except psycopg.errors.LockNotAvailable as error:
         raise UserError(f"another upgrade of database {todo.database} is under way", hint="wait for its end") from error
     try:
+        changed = contract.changes(conn)
+        widen.apply(conn, contract.steps(changed), note)
+        contract.require_restored(conn)
+        for title in contract.accepted(changed):
+            note(title)
         for part in PARTS:
             db = inspect(conn)
             if not (part.waits and _awaits_migration(db)) and part.todo(conn, db):
                 part.do(conn, db, note)
-        conn.execute(load("queries/record_routines"))
+        contract.require_restored(conn, owners=True)
+        contract.record(conn)
     finally:
         conn.execute("SELECT pg_advisory_unlock(7411, -1)")
     return todo

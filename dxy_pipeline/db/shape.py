@@ -15,10 +15,6 @@ from dxy_pipeline.sql import load
 BARS, DERIVED, REGISTRY = "data_bars", "derived_data_bars", "core_asset_registry_all"
 TABLES = (BARS, DERIVED, REGISTRY)
 KEY = ("canonical_symbol", "timeframe", "ts_utc")
-# States of the migration by whose DXY minutes are ours to write: all, only recent ones, none yet.
-OURS = frozenset({"none", "cut_over", "retired"})
-PARTLY = frozenset({"dual_write", "verified"})
-NOT_YET = frozenset({"legacy", "prepared", "rolled_back"})
 
 
 @dataclass(frozen=True)

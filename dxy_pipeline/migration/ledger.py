@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from dxy_pipeline.db import contract
 from dxy_pipeline.db.constants import sql_constants
 from dxy_pipeline.db.shape import inspect
 from dxy_pipeline.errors import UserError
@@ -111,6 +112,7 @@ def move(
         raise UserError(f"{action}: another runner changed the migration meanwhile", hint="see `dxy migrate status`")
     migration_id = (sets or {}).get("migration_id", before.migration_id)
     note(conn, who, action, before.state, target, migration_id, details=details, counted=counted, after=after)
+    contract.record_migration(conn)
     return target
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from dxy_pipeline.db import roles
+from dxy_pipeline.db import contract, roles
 from dxy_pipeline.db.shape import BARS, DERIVED, Database, inspect
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration import mapping
@@ -36,6 +36,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database, guard: Callable[[], None
     `guard` is called in each transaction: it raises when this runner may not change anything any more.
     """
     known = {**constants(), **mapping.fills(db)}
+    made: list[str] = []
     for name in ("images", "active", *FUNCTION_FILES):
         text = render(f"migration/{name}", known)
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -49,6 +50,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database, guard: Callable[[], None
             if name == "images":  # a view's columns cannot change their type in place
                 conn.execute(trusted(f"DROP VIEW IF EXISTS {_VIEWS}"))
             conn.execute(trusted(text))
+            made += re.findall(r"FUNCTION (dxy\.\w+)\(", text)
             conn.execute(
                 "INSERT INTO dxy.function_digest AS d (name, sha256) VALUES (%s, %s)"
                 " ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, deployed_at = now()",
@@ -60,6 +62,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database, guard: Callable[[], None
     roles.apply(conn, inspect(conn))
     for role in sorted({roles.READER, roles.WRITER} & inspect(conn).roles):
         conn.execute(trusted(f"GRANT EXECUTE ON FUNCTION dxy.reading_table() TO {role}"))
+    contract.record_migration(conn, made)
 
 
 def withdraw(conn: psycopg.Connection[Any]) -> None:

@@ -174,6 +174,36 @@ def _broken_bar(conn: psycopg.Connection) -> None:
     aged(conn, 6)
 
 
+@fault("external writer off the minute", "check:fx_1m.well_formed", "fx_1m.well_formed")
+def _off_the_minute(conn: psycopg.Connection) -> None:
+    conn.execute(
+        "UPDATE public.data_bars SET ts_utc = ts_utc + interval '30 seconds' WHERE canonical_symbol = 'EURUSD'"
+        " AND ts_utc = %s",
+        (YESTERDAY,),
+    )
+    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+
+
+@fault("external writer ahead of time", "check:fx_1m.well_formed", "fx_1m.well_formed")
+def _ahead(conn: psycopg.Connection) -> None:
+    _stored(conn, "EURUSD", NOW.replace(second=0) + timedelta(days=3))
+
+
+@fault("external writer in another case", "check:fx_1m.well_formed", "fx_1m.well_formed")
+def _other_case(conn: psycopg.Connection) -> None:
+    for symbol in ("eurusd", "C:EURUSD", "USD/JPY"):
+        _stored(conn, symbol, YESTERDAY)
+
+
+def _stored(conn: psycopg.Connection, symbol: str, ts: datetime) -> None:
+    """Another writer's bar."""
+    conn.execute(
+        "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+        " VALUES (%s, '1m', %s, 1.1, 1.1, 1.1, 1.1, 'ingest')",
+        (symbol, ts),
+    )
+
+
 @fault("revision not derived", "late data", "dxy_1m.drift", "dxy_1m.late_data")
 def _revision(conn: psycopg.Connection) -> None:
     set_fx(conn, "EURUSD", YESTERDAY, YESTERDAY + MINUTE, "close + 0.0002")
@@ -291,6 +321,45 @@ def _no_key(conn: psycopg.Connection) -> None:
 @fault("function open to everybody", "schema", "dxy_1m.schema_contract")
 def _granted(conn: psycopg.Connection) -> None:
     conn.execute("GRANT EXECUTE ON FUNCTION public.calc_dxy_range_1m(timestamptz, timestamptz, integer) TO PUBLIC")
+
+
+@fault("migrated bar with another open, high and low", "dxy minutes", "dxy_1m.migration_count_match", "dxy_1m.drift",
+       *ROLLED)  # fmt: skip
+def _unequal_prices(conn: psycopg.Connection) -> None:
+    conn.execute("UPDATE dxy.migration_control SET state = 'cut_over'")
+    conn.execute(
+        "INSERT INTO public.derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+        " SELECT 'DXY', '1m', ts_utc, open, high, low, close, 'dxy' FROM public.data_bars"
+        " WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
+        (YESTERDAY,),
+    )
+    conn.execute(
+        """UPDATE public.data_bars SET raw = raw || '{"migrated_from": "derived_data_bars"}', open = open + 0.5,"""
+        " high = high + 0.9, low = low - 3 WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
+        (YESTERDAY,),
+    )
+    aged(conn, 6)
+
+
+@fault("legacy bar with another low", "migration", "dxy_1m.migration_count_match")
+def _unequal_legacy(conn: psycopg.Connection) -> None:
+    conn.execute("UPDATE dxy.migration_control SET state = 'cut_over'")
+    conn.execute(
+        "INSERT INTO public.derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+        " SELECT 'DXY', '1m', ts_utc, open, high, low - 0.01, close, 'dxy' FROM public.data_bars"
+        " WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
+        (YESTERDAY,),
+    )
+
+
+@fault("another symbol's minutes in derived after the migration", "orphans", "dxy_1m.orphans_in_derived")
+def _foreign_orphan(conn: psycopg.Connection) -> None:
+    conn.execute("UPDATE dxy.migration_control SET state = 'retired'")
+    conn.execute(
+        "INSERT INTO public.derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+        " VALUES ('EURUSD', '1m', %s, 1, 1, 1, 1, 'agg')",
+        (YESTERDAY,),
+    )
 
 
 @fault("legacy bar without its equal", "migration", "dxy_1m.migration_count_match")

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from dxy_pipeline import bar_store
 from dxy_pipeline.checks import engine
-from dxy_pipeline.checks.config import CHECKS, Severity, parsed_threshold
+from dxy_pipeline.checks.config import CHECKS, Severity
 from dxy_pipeline.checks.engine import CheckResult, run_checks
+from dxy_pipeline.checks.thresholds import parsed_threshold, with_thresholds
 from dxy_pipeline.cli import app
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.index import SYMBOLS
@@ -80,9 +81,12 @@ def test_a_reader_sees_all_it_needs(conn: psycopg.Connection) -> None:
 
 def test_nothing_is_written_and_the_connection_is_left_as_it_was(conn: psycopg.Connection) -> None:
     live_hours(conn)
-    before = conn.execute("SELECT pg_current_xact_id_if_assigned(), sum(n_tup_ins) FROM pg_stat_user_tables").fetchone()
+    counted = "SELECT pg_current_xact_id_if_assigned(), sum(n_tup_ins) FROM pg_stat_user_tables"
+    conn.execute("SELECT pg_stat_force_next_flush()")  # the server tells its counts a second late, else
+    before = conn.execute(counted).fetchone()
     run_checks(conn, NOW)
-    after = conn.execute("SELECT pg_current_xact_id_if_assigned(), sum(n_tup_ins) FROM pg_stat_user_tables").fetchone()
+    conn.execute("SELECT pg_stat_force_next_flush()")
+    after = conn.execute(counted).fetchone()
     assert before == after
     assert (conn.isolation_level, conn.read_only, conn.autocommit) == (None, None, True)
     conn.execute("CREATE TEMP TABLE still_writable ()")
@@ -257,6 +261,177 @@ def test_completeness_waits_for_a_loaded_history(conn: psycopg.Connection, rows:
     assert result.passed is (rows < 12_000)
 
 
+def with_changes(conn: psycopg.Connection, name: str, asset: str, **thresholds: object) -> CheckResult:
+    changed = with_thresholds(CHECKS, {f"{asset}.{name}": thresholds})
+    return next(r for r in run_checks(conn, NOW, only=[name], configs=changed, sample=50) if r.asset_key == asset)
+
+
+@pytest.mark.parametrize(
+    ("age", "target", "severity"),
+    [
+        (6, 5, Severity.WARN),
+        (14, 5, Severity.WARN),
+        (15, 5, Severity.ERROR),
+        (25, 20, Severity.WARN),
+        (60, 20, Severity.ERROR),
+    ],
+)
+def test_an_error_follows_from_the_target(conn: psycopg.Connection, age: int, target: int, severity: Severity) -> None:
+    live_hours(conn, now=NOW - age * MINUTE)
+    result = with_changes(conn, "freshness", "dxy_1m", target_minutes=target)
+    assert (result.passed, result.severity) == (False, severity)
+
+
+@pytest.mark.parametrize(("age", "severity"), [(16, Severity.WARN), (44, Severity.WARN), (45, Severity.ERROR)])
+def test_a_thin_pair_warns_before_it_is_an_error(conn: psycopg.Connection, age: int, severity: Severity) -> None:
+    live_hours(conn)
+    conn.execute(
+        "DELETE FROM public.data_bars WHERE canonical_symbol = 'USDSEK' AND ts_utc >= %s", (NOW - age * MINUTE,)
+    )
+    result = one(conn, "freshness")
+    assert ([row["canonical_symbol"] for row in result.rows], result.severity) == (["USDSEK"], severity)
+
+
+@pytest.mark.parametrize(
+    ("last", "least", "missing", "severity"),
+    [(5, 3, 2, None), (5, 3, 4, Severity.WARN), (5, 3, 5, Severity.ERROR), (3, 3, 3, Severity.ERROR),
+     (20, 18, 9, Severity.WARN), (20, 18, 20, Severity.ERROR)],
+)  # fmt: skip
+def test_no_recent_bar_at_all_is_an_error(
+    conn: psycopg.Connection, last: int, least: int, missing: int, severity: Severity | None
+) -> None:
+    live_hours(conn)
+    conn.execute(
+        "DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc >= %s", (NOW - missing * MINUTE,)
+    )
+    result = with_changes(conn, "recent_bars", "dxy_1m", last_minutes=last, least_bars=least)
+    assert (result.passed, result.severity) == (severity is None, severity or Severity.WARN)
+
+
+def test_a_grace_and_the_ages_of_gaps_are_thresholds(conn: psycopg.Connection) -> None:
+    live_hours(conn)
+    put(conn, [("EURUSD", NOW - HOUR, RATES["EURUSD"] * 1.001)])
+    conn.execute("UPDATE dxy.touched_range SET touched_at = %s", (NOW - MINUTE,))
+    assert with_changes(conn, "drift", "dxy_1m").passed
+    assert not with_changes(conn, "drift", "dxy_1m", grace_minutes=0).passed
+    conn.execute(
+        "DELETE FROM public.data_bars WHERE canonical_symbol = 'USDJPY' AND ts_utc >= %s", (NOW - 60 * MINUTE,)
+    )
+    assert with_changes(conn, "gaps", "fx_1m").metadata["minutes pending"] == 10
+    changed = with_changes(conn, "gaps", "fx_1m", pending_minutes=30, confirm_hours=0).metadata
+    assert (changed["minutes pending"], changed["minutes confirmed missing"]) == (30, 60)
+
+
+def test_a_band_is_set_by_era_and_shown(db: str, conn: psycopg.Connection, monkeypatch) -> None:
+    live_hours(conn)
+    result = one(conn, "price_band", "dxy_1m")
+    assert result.passed
+    assert result.metadata["threshold eras"] == "1970-01-01=70-170,1990-01-01=68-125,2015-01-01=80-120"
+    assert one(conn, "gaps").metadata["threshold thin"] == "USDSEK"
+    monkeypatch.setenv("DATABASE_URL", db)
+    band = "2015-01-01=80-120,2024-06-12=10-20"
+    done = CliRunner().invoke(app, ["checks", "set", "dxy_1m.price_band", "eras", band])
+    assert done.exit_code == 0, done.output
+    result = one(conn, "price_band", "dxy_1m")
+    assert (result.passed, result.metadata["threshold eras"]) == (False, band)
+
+
+def test_one_violation_is_not_several(db: str, conn: psycopg.Connection, monkeypatch) -> None:
+    conn.execute(
+        "INSERT INTO public.derived_data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close)"
+        " VALUES ('DXY', '1m', %s, 1, 1, 1, 1)",
+        (NOW,),
+    )
+    monkeypatch.setenv("DATABASE_URL", db)
+    done = CliRunner().invoke(app, ["checks", "run", "--only", "orphans_in_derived"])
+    assert done.exit_code == 1
+    assert "1 violation" in done.output
+    assert "1 violations" not in done.output
+    assert [engine.counted(n) for n in (1, 2, 1200)] == ["1 violation", "2 violations", "1,200 violations"]
+
+
+class TestExternalWriter:
+    """What another worker stores is held to the contract, and never taken for the latest bar."""
+
+    def test_clean_bars_pass(self, conn: psycopg.Connection) -> None:
+        live_hours(conn)
+        assert one(conn, "well_formed").passed
+        assert bar_store.malformed_bars(conn, NOW - HOUR, NOW, NOW) == {}
+
+    def test_each_fault_is_named(self, any_conn: psycopg.Connection) -> None:
+        live_hours(any_conn)
+        add = (
+            "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+            " VALUES (%s, '1m', %s, 1, 1, 1, %s, 'ingest')"
+        )
+        off, ahead = NOW - timedelta(seconds=30), NOW + 2 * MINUTE
+        for row in (("EURUSD", off, 1), ("USDJPY", ahead, 1), ("eurusd", NOW - MINUTE, 1), ("EURNOK", NOW - MINUTE, 1)):
+            any_conn.execute(add, row)
+        put(any_conn, [("GBPUSD", NOW - 5 * MINUTE, None)])
+        result = one(any_conn, "well_formed")
+        assert {(r["canonical_symbol"], r["ts_utc"], r["fault"]) for r in result.rows} == {
+            ("EURUSD", off, "off the minute"), ("USDJPY", ahead, "in the future"),
+            ("eurusd", NOW - MINUTE, "misspelled symbol"),
+        }  # fmt: skip
+        assert result.severity is Severity.ERROR
+        assert bar_store.malformed_bars(any_conn, NOW - HOUR, NOW + HOUR, NOW) == {
+            "off the minute": 1, "in the future": 1, "misspelled symbol": 1, "broken price": 1,
+        }  # fmt: skip
+
+    def test_a_bar_off_the_minute_is_not_the_latest(self, conn: psycopg.Connection) -> None:
+        live_hours(conn, now=NOW - 20 * MINUTE)
+        conn.execute(
+            "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, source)"
+            " SELECT s, '1m', %s, 1, 1, 1, 1, 'ingest' FROM unnest(%s::text[]) AS s",
+            (NOW - timedelta(seconds=30), list(SYMBOLS)),
+        )
+        result = one(conn, "freshness")
+        assert len(result.rows) == 6
+        assert {row["latest"] for row in result.rows} == {NOW - 21 * MINUTE}
+        assert not one(conn, "staleness").passed
+
+
+def test_dxy_of_1985_is_counted_and_checked(conn: psycopg.Connection) -> None:
+    day = datetime(1985, 2, 25, 14, tzinfo=UTC)
+    put_six(conn, day, 30)
+    bar_store.derive(conn, day, day + HOUR)
+    figures = {f.asset: f for f in engine.figures(conn, NOW)}
+    assert (figures["fx_1m"].bars, figures["dxy_1m"].bars) == (180, 30)
+    only = ["price_band", "count_match", "drift"]
+    assert failed(run_checks(conn, NOW, only=only, rhythm="daily")) == {}
+    conn.execute("UPDATE public.data_bars SET close = 180 WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (day,))
+    conn.execute("DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (day + MINUTE,))
+    conn.execute("DELETE FROM dxy.touched_range")
+    assert set(failed(run_checks(conn, NOW, only=only, rhythm="daily"))) == {
+        "dxy_1m.price_band", "dxy_1m.count_match", "dxy_1m.drift",
+    }  # fmt: skip
+
+
+def test_a_change_before_the_first_partition_is_told_and_backfilled(
+    db: str, conn: psycopg.Connection, monkeypatch
+) -> None:
+    put_six(conn, datetime(1985, 2, 25, 14, tzinfo=UTC), 30)
+    conn.execute("UPDATE dxy.touched_range SET touched_at = %s", (NOW - HOUR,))
+    assert not one(conn, "late_data", "dxy_1m").passed
+    monkeypatch.setenv("DATABASE_URL", db)
+    done = CliRunner().invoke(app, ["backfill", "--from", "1985-02-25", "--to", "1985-02-26"])
+    assert done.exit_code == 0, done.output
+    assert one(conn, "late_data", "dxy_1m").passed
+    assert {f.asset: f.bars for f in engine.figures(conn, NOW)}["dxy_1m"] == 30
+
+
+def test_a_migrated_bar_is_compared_in_every_price(conn: psycopg.Connection) -> None:
+    live_hours(conn)
+    at = NOW - HOUR
+    migrated = """UPDATE public.data_bars SET raw = raw || '{"migrated_from": "derived_data_bars"}', open = open + %s"""
+    conn.execute(migrated + " WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (0.00000001, at))
+    conn.execute("DELETE FROM dxy.touched_range")
+    assert one(conn, "drift", "dxy_1m").passed
+    conn.execute(migrated + " WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (0.01, at))
+    conn.execute("DELETE FROM dxy.touched_range")
+    assert [row["ts_utc"] for row in one(conn, "drift", "dxy_1m").rows] == [at]
+
+
 class TestThresholds:
     def test_stored_ones_take_effect_at_once(self, db: str, conn: psycopg.Connection, monkeypatch) -> None:
         live_hours(conn, now=NOW - 8 * MINUTE)
@@ -278,7 +453,11 @@ class TestThresholds:
             ("fx_1m.gaps", "minutes", "many", "is not a value"),
             ("fx_1m.gaps", "thin", "EURNOK", "is not a value"),
             ("fx_1m.outliers", "deviations", "nan", "is not a value"),
-            ("dxy_1m.price_band", "era_low", "3", "is not a value"),
+            ("dxy_1m.price_band", "era_low", "3", "has no threshold"),
+            ("dxy_1m.price_band", "eras", "3", "is not a value"),
+            ("dxy_1m.price_band", "eras", "1990-01-01=125-68", "is not a value"),
+            ("dxy_1m.price_band", "eras", "2015-01-01=80-120,1990-01-01=68-125", "is not a value"),
+            ("dxy_1m.price_band", "eras", "2015-01-01=80-inf", "is not a value"),
         ],
     )
     def test_mistakes_are_refused(self, check: str, threshold: str, text: str, message: str) -> None:
@@ -288,6 +467,10 @@ class TestThresholds:
     def test_good_ones_keep_their_type(self) -> None:
         assert parsed_threshold("fx_1m.gaps", "minutes", "20") == 20
         assert parsed_threshold("fx_1m.outliers", "deviations", "12.5") == 12.5
+        assert parsed_threshold("dxy_5m.price_band", "eras", "1990-01-01=68-125, 2015-01-01=80.5-120") == [
+            ["1990-01-01", 68.0, 125.0],
+            ["2015-01-01", 80.5, 120.0],
+        ]
         assert parsed_threshold("fx_1m.gaps", "thin", "usdsek, USDCHF") == ["USDSEK", "USDCHF"]
 
 

@@ -246,7 +246,7 @@ def test_a_second_upgrade_writes_nothing(any_empty_db: str, shape: str) -> None:
             "SELECT array_agg(format('%s %s', k.tbl, k.xmin)) FROM ("
             + " UNION ALL ".join(
                 f"SELECT '{name}' AS tbl, xmin FROM {name}"
-                for name in ("dxy.setting", "dxy.function_digest", "dxy.migration_control", "dxy.deployed_routine")
+                for name in ("dxy.setting", "dxy.function_digest", "dxy.migration_control", "dxy.deployed_object")
             )
             + " UNION ALL SELECT 'session', max(xmin::text::bigint)::text::xid FROM dxy.fx_session) AS k"
         )

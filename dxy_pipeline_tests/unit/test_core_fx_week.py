@@ -169,6 +169,36 @@ def test_known_instants(ts: str, expected: bool) -> None:
     assert open_by_the_rules(at(ts)) is expected
 
 
+# Written by hand in UTC from the convention (New York, Sunday 17:00 to Friday 17:00; early closings of
+# Christmas Eve and New Year's Eve at 13:00) and the dates of the clock changes: nothing is computed.
+WEEKS = {
+    "plain winter week": [("2024-01-14 22:00", "2024-01-19 22:00")],
+    "plain summer week": [("2025-07-13 21:00", "2025-07-18 21:00")],
+    "forward 2024": [("2024-03-03 22:00", "2024-03-08 22:00"), ("2024-03-10 21:00", "2024-03-15 21:00")],
+    "back 2024": [("2024-10-27 21:00", "2024-11-01 21:00"), ("2024-11-03 22:00", "2024-11-08 22:00")],
+    "forward 2025": [("2025-03-02 22:00", "2025-03-07 22:00"), ("2025-03-09 21:00", "2025-03-14 21:00")],
+    "back 2025": [("2025-10-26 21:00", "2025-10-31 21:00"), ("2025-11-02 22:00", "2025-11-07 22:00")],
+    "forward 2026": [("2026-03-01 22:00", "2026-03-06 22:00"), ("2026-03-08 21:00", "2026-03-13 21:00")],
+    "back 2026": [("2026-10-25 21:00", "2026-10-30 21:00"), ("2026-11-01 22:00", "2026-11-06 22:00")],
+    "Europe's change alone changes nothing": [("2025-03-23 21:00", "2025-03-28 21:00"), ("2025-03-30 21:00", "2025-04-04 21:00")],
+    "Christmas and New Year 2024": [
+        ("2024-12-22 22:00", "2024-12-24 18:00"), ("2024-12-25 22:00", "2024-12-27 22:00"),
+        ("2024-12-29 22:00", "2024-12-31 18:00"), ("2025-01-01 22:00", "2025-01-03 22:00"),
+    ],
+    "Christmas and New Year 2025": [
+        ("2025-12-21 22:00", "2025-12-24 18:00"), ("2025-12-25 22:00", "2025-12-26 22:00"),
+        ("2025-12-28 22:00", "2025-12-31 18:00"), ("2026-01-01 22:00", "2026-01-02 22:00"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_sessions_of_weeks_written_down_by_hand(week: str) -> None:
+    known = [(at(opens), at(closes)) for opens, closes in WEEKS[week]]
+    start, end = known[0][0] - timedelta(hours=24), known[-1][1] + timedelta(hours=24)
+    assert list(sessions(start, end)) == known
+
+
 def test_the_weekend_ages_nothing() -> None:
     friday = at("2024-06-07 20:59")
     assert open_minutes_since(friday, at("2024-06-09 20:00")) == 0

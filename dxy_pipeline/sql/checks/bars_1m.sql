@@ -1,1 +1,1 @@
-SELECT d.canonical_symbol, d.ts_utc, d.open, d.high, d.low, d.close, d.source, NULL::integer AS source_candles, NULL::integer AS expected_candles FROM public.data_bars AS d WHERE d.canonical_symbol = ANY (%(symbols)s) AND d.timeframe = '1m' AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s
+SELECT d.canonical_symbol, d.ts_utc, d.open, d.high, d.low, d.close, d.source FROM public.data_bars AS d WHERE d.canonical_symbol = ANY (%(symbols)s) AND d.timeframe = '1m' AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s AND d.ts_utc = date_bin(interval '1 minute', d.ts_utc, 'epoch')

@@ -1,1 +1,1 @@
-SELECT d.canonical_symbol, d.ts_utc, d.open, d.high, d.low, d.close, d.source, d.source_candles, d.expected_candles FROM public.derived_data_bars AS d WHERE d.canonical_symbol = ANY (%(symbols)s) AND d.timeframe = %(timeframe)s AND d.deleted_at IS NULL AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s
+SELECT d.canonical_symbol, d.ts_utc, d.open, d.high, d.low, d.close FROM public.derived_data_bars AS d WHERE d.canonical_symbol = ANY (%(symbols)s) AND d.timeframe = %(timeframe)s AND d.deleted_at IS NULL AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s

@@ -1,3 +1,5 @@
 -- Roll-ups with more source minutes than their bucket has open minutes.
-SELECT b.ts_utc, b.source_candles, b.expected_candles FROM ({bars}) AS b
-WHERE b.source_candles > b.expected_candles ORDER BY b.ts_utc
+SELECT d.ts_utc, d.source_candles, d.expected_candles FROM public.derived_data_bars AS d
+WHERE d.canonical_symbol = ANY (%(symbols)s) AND d.timeframe = %(timeframe)s AND d.deleted_at IS NULL
+    AND d.ts_utc >= %(start)s AND d.ts_utc < %(end)s AND d.source_candles > d.expected_candles
+ORDER BY d.ts_utc

@@ -1,5 +1,5 @@
 -- Stored roll-ups that are not the roll-up of the stored minutes: missing, extra or different. Buckets that ended within
--- the grace period are left out (they may be under way); before the cutover the desk's aggregator owns them.
+-- the grace period are left out (they may be under way).
 SELECT coalesce(r.ts_utc, s.ts_utc) AS ts_utc,
     CASE WHEN s.ts_utc IS NULL THEN 'missing' WHEN r.ts_utc IS NULL THEN 'extra' ELSE 'different' END AS fault,
     s.open::float8 AS stored_open, r.open::float8 AS open, s.high::float8 AS stored_high, r.high::float8 AS high,
@@ -14,7 +14,6 @@ FULL JOIN (
 ) AS s ON s.ts_utc = r.ts_utc
 WHERE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.source_candles, s.expected_candles, s.quality_score)
         IS DISTINCT FROM (r.open, r.high, r.low, r.close, r.vol, r.vwap, r.trade_count, r.source_candles, r.expected_candles, r.quality_score)
-    AND coalesce(r.ts_utc, s.ts_utc) < %(now)s::timestamptz - %(width)s::interval - %(grace)s::interval
-    AND (SELECT c.state FROM dxy.migration_control AS c) IN ('none', 'cut_over', 'retired')
+    AND coalesce(r.ts_utc, s.ts_utc) < %(now)s::timestamptz - %(width)s::interval - make_interval(mins => %(grace_minutes)s)
     AND NOT EXISTS ({under_way})
 ORDER BY 1

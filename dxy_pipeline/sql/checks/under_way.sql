@@ -1,1 +1,1 @@
-SELECT FROM dxy.touched_range AS t WHERE t.target = %(timeframe)s AND t.touched_at > %(now)s::timestamptz - %(grace)s::interval AND coalesce(r.ts_utc, s.ts_utc) BETWEEN date_bin(%(width)s::interval, t.first_ts, 'epoch') AND t.last_ts
+SELECT FROM dxy.touched_range AS t WHERE t.target = %(timeframe)s AND t.touched_at > %(now)s::timestamptz - make_interval(mins => %(grace_minutes)s) AND coalesce(r.ts_utc, s.ts_utc) BETWEEN date_bin(%(width)s::interval, t.first_ts, 'epoch') AND t.last_ts

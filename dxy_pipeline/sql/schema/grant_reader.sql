@@ -8,4 +8,3 @@ GRANT EXECUTE ON FUNCTION dxy.open_minutes(timestamptz, timestamptz) TO dxy_read
 GRANT EXECUTE ON FUNCTION dxy.recomputed_minutes(timestamptz, timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.is_derived(text, jsonb) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.gap_ledger(text[], timestamptz, timestamptz, timestamptz, interval, interval) TO dxy_reader;
-GRANT EXECUTE ON FUNCTION dxy.contract_objects() TO dxy_reader;

@@ -16,11 +16,14 @@ CREATE TABLE dxy.function_digest (
 );
 COMMENT ON TABLE dxy.function_digest IS 'Which text of each SQL file is deployed, so that an upgrade replaces only what changed';
 
-CREATE TABLE dxy.deployed_routine (
-    signature text PRIMARY KEY,
-    digest    text NOT NULL
+CREATE TABLE dxy.deployed_object (
+    object     text PRIMARY KEY,
+    definition text NOT NULL,
+    is_own     boolean NOT NULL,
+    remedy     text
 );
-COMMENT ON TABLE dxy.deployed_routine IS 'What each routine was when deployed, so that a change by hand is noticed';
+COMMENT ON TABLE dxy.deployed_object IS
+    'What each object was when deployed, so that a change by hand is noticed; remedy: the statement that restores one of ours';
 
 CREATE TABLE dxy.fx_session (
     opens_at  timestamptz PRIMARY KEY,
