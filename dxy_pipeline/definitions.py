@@ -10,7 +10,12 @@ from dxy_pipeline import assets
 from dxy_pipeline.automation import jobs
 from dxy_pipeline.automation.late_data import late_data_sensor
 from dxy_pipeline.automation.live import live_schedule
-from dxy_pipeline.automation.monitoring import check_stored_bars, history_checks_schedule, monitoring_sensor
+from dxy_pipeline.automation.monitoring import (
+    alert_delivery_sensor,
+    check_stored_bars,
+    history_checks_schedule,
+    monitoring_sensor,
+)
 from dxy_pipeline.automation.retention import retention_job, retention_schedule
 from dxy_pipeline.checks.config import CHECKS
 from dxy_pipeline.checks.dagster_checks import build_checks
@@ -29,7 +34,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         asset_checks=[build_checks(CHECKS), *migration_checks],
         jobs=[*jobs.ALL, check_stored_bars, retention_job, *migration_jobs],
         schedules=[live_schedule, history_checks_schedule, retention_schedule],
-        sensors=[late_data_sensor, monitoring_sensor],
+        sensors=[late_data_sensor, monitoring_sensor, alert_delivery_sensor],
         resources=resources,
         # Backfills from the UI use this one: with the default, a process a step, they took 38 s instead of 1.3 s.
         executor=dg.in_process_executor,

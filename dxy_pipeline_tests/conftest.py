@@ -5,7 +5,7 @@ run the test on 18 and on 15: take them for everything that depends on SQL or on
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,19 @@ def pytest_report_header() -> str:
     found = pg_server.versions()
     missing = "" if pg_server.OLD_MAJOR in found else f"; PostgreSQL {pg_server.OLD_MAJOR} is not here, not tested"
     return f"SQL tests on PostgreSQL {', '.join(map(str, found))}{missing}"
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """Print the matrix of faults, once, on the controller; a run that lost faults on its way fails."""
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(session.config, "workerinput"):
+        from dxy_pipeline_tests.faults import faults, matrix
+
+        names = [fault.name for fault in faults.FAULTS]
+        if matrix.conclude(terminal, session.config, names, matrix.FILE) and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session", autouse=True)

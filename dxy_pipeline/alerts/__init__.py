@@ -1,12 +1,12 @@
 """Alerts: from failing checks to incidents by root cause, and from incidents to messages that arrive once.
 
-`causes` is pure; `incidents` keeps the state in the database; `delivery` sends. Checks themselves are not known here: a
-finding is anything that looks like one.
+`causes` is pure; `incidents` keeps the state in the database; `delivery` has messages sent, each by a process of its
+own (`messenger`). Checks themselves are not known here: a finding is anything that looks like one.
 """
 
 from dxy_pipeline.alerts.causes import Cause, root_causes
 from dxy_pipeline.alerts.delivery import Target, deliver, targets
-from dxy_pipeline.alerts.incidents import Policy, Transition, advance, beat, last_beat, recent
+from dxy_pipeline.alerts.incidents import Policy, Transition, advance, beat, last_beat, prune, recent
 
 __all__ = [
     "Cause",
@@ -17,6 +17,7 @@ __all__ = [
     "beat",
     "deliver",
     "last_beat",
+    "prune",
     "recent",
     "root_causes",
     "targets",

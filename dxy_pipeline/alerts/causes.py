@@ -5,7 +5,8 @@ cause, not eight. The rules go from the root outwards (scheduler, source, feed, 
 roll-ups); each takes the symptoms it explains, and what nobody explains is a cause by itself, so nothing is lost.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -88,9 +89,13 @@ class _Case:
         return cause
 
     def near(self, one: str, other: str) -> bool:
-        """Whether two checks' violations lie within an hour of each other."""
-        a, b = _range(self.rows(one)), _range(self.rows(other))
-        return bool(a and b and a[0] <= b[1] + NEAR and b[0] <= a[1] + NEAR)
+        """Whether a violation of one check lies within an hour of one of the other's."""
+        theirs = _stretches(self.rows(other))
+        for start, end in _stretches(self.rows(one)):
+            began_before = bisect_right(theirs, end + NEAR, key=lambda stretch: stretch[0])
+            if began_before and start <= theirs[began_before - 1][1] + NEAR:
+                return True
+        return False
 
 
 _AFTERMATH = {"fx_1m.gaps", "dxy_1m.gaps", "dxy_5m.freshness", "dxy_1h.freshness"}
@@ -107,12 +112,28 @@ _ALONE = {
 }
 
 
-def root_causes(findings: Iterable[Finding]) -> list[Cause]:
-    """Return one cause per reason, every failing check in at least one of them; empty when all checks pass."""
+def root_causes(findings: Iterable[Finding], older: Iterable[Finding] = ()) -> list[Cause]:
+    """Return one cause per reason, every failing check in at least one of them; empty when all checks pass.
+
+    `older`: what fails in the history before the window of `findings`. The two explain nothing of each other, but the
+    same cause in both is one.
+    """
+    causes = {cause.key: cause for cause in _causes(findings, _silence, _gaps)}
+    for cause in _causes(older, _old_gaps):
+        same = causes.setdefault(cause.key, cause)
+        if same is not cause:
+            same.checks = {**cause.checks, **same.checks} | {
+                c: "ERROR" for c, s in cause.checks.items() if s == "ERROR"
+            }
+            same.spans += cause.spans
+    return list(causes.values())
+
+
+def _causes(findings: Iterable[Finding], *first: Callable[[_Case], None]) -> list[Cause]:
     findings = list(findings)
     case = _Case(f for f in findings if f.evaluated)
-    _silence(case)
-    _gaps(case)
+    for rule in first:
+        rule(case)
     _bad_input(case)
     _stored_minutes(case)
     _rollups(case)
@@ -131,8 +152,11 @@ def root_causes(findings: Iterable[Finding]) -> list[Cause]:
 
 def _silence(case: _Case) -> None:
     """Nothing arrives: the scheduler is dead, the source does not answer, a feed is down, or only DXY is missing."""
+    dead = case.rows("fx_1m.scheduler")
+    parts = ", ".join(f"{row['part']} since {_at(row['last_seen'])}" for row in dead)
+    if dead and all(row["part"] == "daily checks" for row in dead):
+        case.blame("daily checks", f"the whole history has not been looked at: {parts}", ["fx_1m.scheduler"])
     if case.fails("fx_1m.scheduler"):
-        parts = ", ".join(f"{r['part']} since {_at(r['last_seen'])}" for r in case.rows("fx_1m.scheduler"))
         missing = [check for check in _MISSING if all(r.get("fault") == "missing" for r in case.rows(check))]
         explained = [*_PAIRS_SILENT, *_DXY_SILENT, "fx_1m.source_state", "dxy_1m.late_data", *missing]
         case.blame("scheduler", f"the scheduler is dead: {parts}", ["fx_1m.scheduler", *explained])
@@ -184,6 +208,22 @@ def _gaps(case: _Case) -> None:
                 name = key.removeprefix("feed:") if key.startswith("feed:") else "DXY" if key == "derivation" else "FX"
                 summary = f"{name} has a gap of {row['minutes']} minutes from {_at(span[0])}: {row['class']}"
                 case.blame(key, summary, [check]).spans.append(span)
+
+
+def _old_gaps(case: _Case) -> None:
+    """Holes in the history are one cause, not a feed that is down; those of a history that was lost belong to the loss."""
+    gaps = ("fx_1m.gaps", "dxy_1m.gaps")
+    rows = [row for check in gaps for row in case.rows(check)]
+    if case.fails("dxy_1m.completeness"):
+        summary = f"{_ALONE['dxy_1m.completeness'][1]}: {_words(case.failing['dxy_1m.completeness'])}"
+        case.blame("history", summary, ["dxy_1m.completeness", *gaps])
+    elif rows:
+        longest = max(rows, key=lambda row: row["minutes"])
+        summary = (
+            f"the history has {len(rows)} new hole{'s' if len(rows) > 1 else ''}, the longest {longest['minutes']}"
+            f" minutes of {longest['canonical_symbol']} from {_at(longest['first_ts'])}"
+        )
+        case.blame("gaps", summary, gaps).spans += [(row["first_ts"], row["last_ts"]) for row in rows]
 
 
 def _gap_keys(row: Row) -> list[str]:
@@ -244,9 +284,20 @@ def _rollups(case: _Case) -> None:
         case.blame("roll-ups", f"stored roll-ups are wrong: {_words(case.failing[wrong[0]])}", wrong)
 
 
-def _range(rows: Sequence[Row]) -> Span | None:
-    stamps = [row[name] for row in rows for name in ("ts_utc", "first_ts", "last_ts") if row.get(name) is not None]
+def _span(row: Row) -> Span | None:
+    stamps = [row[name] for name in ("ts_utc", "first_ts", "last_ts") if row.get(name) is not None]
     return (min(stamps), max(stamps)) if stamps else None
+
+
+def _stretches(rows: Sequence[Row]) -> list[Span]:
+    """The time that the rows are about, as disjoint stretches in order."""
+    found: list[Span] = []
+    for start, end in sorted(filter(None, map(_span, rows))):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
 
 
 def _words(finding: Finding) -> str:

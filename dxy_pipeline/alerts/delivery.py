@@ -1,29 +1,31 @@
 """Delivery of alerts through apprise (Slack, mail, webhooks … by URL), with retries that survive a restart.
 
 A URL holds secrets: it stays in the environment, the database knows its target by a digest, and of a failure only a
-few known words are kept. Nothing here raises for a service that is down; the message waits and is shown as waiting.
-Sent at least once: a crash between the service's answer and our record sends it again.
+few known words are kept. Nothing here raises for a service that is down or hangs; the message waits and is shown as
+waiting. A message is claimed, then sent, then recorded: no transaction is open and no lock held meanwhile.
+Sent at least once: a crash between the service's answer and our record, or an answer after the deadline, sends it again.
 """
 
 import hashlib
-import logging
+import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from dxy_pipeline.sql import load
 
-BUDGET_S = 15.0  # of one look: the sensor's limit is 60 s
-QUICK_ATTEMPTS, QUICK_WAIT_S = 2, 0.5
-_STATUS = re.compile(r"error[= ](\d{3})\b")
+BUDGET_S = 15.0  # of one look; the message under way may take its own deadline beyond it, and a sensor's limit is 60 s
+DEADLINE_S = 15.0  # of one message, retries included; far below the minute after which another sender may take it
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Sent:
-    """How many messages arrived at this look, and how many were tried and must wait."""
+    """How many messages arrived at this look, were tried and must wait, or were given up with their target."""
 
     delivered: int = 0
     failed: int = 0
+    expired: int = 0
 
 
 def targets(urls: Sequence[str]) -> list[Target]:
@@ -48,71 +51,53 @@ def targets(urls: Sequence[str]) -> list[Target]:
 
 
 def deliver(conn: psycopg.Connection, to: Sequence[Target], now: datetime, *, budget_s: float = BUDGET_S) -> Sent:
-    """Send what is due to `to`, each message in a transaction of its own, until `budget_s` seconds are over."""
+    """Send what is due to `to` until `budget_s` seconds are over; a target that fails holds up no other.
+
+    On an autocommit connection. Messages for targets of the past expire when nobody has tried them for a day.
+    """
     urls = {target.label: target.url for target in to}
     started = time.monotonic()
     delivered = failed = 0
-    while urls and time.monotonic() - started < budget_s:
-        with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:
-            row = cur.execute(load("alerts/next_delivery"), {"labels": list(urls), "now": now}).fetchone()
+    with conn.cursor(row_factory=dict_row) as cur:
+        gone = cur.execute(load("alerts/expire_deliveries"), {"labels": list(urls), "now": now}).fetchall()
+        while urls and time.monotonic() - started < budget_s:
+            row = cur.execute(load("alerts/claim_delivery"), {"labels": list(urls), "now": now}).fetchone()
             if row is None:
                 break
             kind = "success" if row["event"] == "resolved" else "failure" if row["severity"] == "ERROR" else "warning"
-            error = send(urls[row["target"]], row["title"], row["body"], kind)
+            error = send(urls[row["target"]], row["title"], row["body"], kind, deadline_s=DEADLINE_S)
             cur.execute(load("alerts/record_attempt"), {**row, "error": error, "now": now})
-            delivered, failed = delivered + (error is None), failed + (error is not None)
-    return Sent(delivered, failed)
+            if error is None:
+                delivered += 1
+            else:
+                failed += 1
+                del urls[row["target"]]  # its other messages would fail as slowly
+    return Sent(delivered, failed, len(gone))
 
 
-def send(url: str, title: str, body: str, kind: str = "info") -> str | None:
-    """Send one message, tried twice. Returns None, or in a few words why not; never raises, never quotes the URL."""
-    retrying = Retrying(
-        retry=retry_if_result(lambda error: error is not None),
-        stop=stop_after_attempt(QUICK_ATTEMPTS),
-        wait=wait_fixed(QUICK_WAIT_S),
-        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-    )
-    return retrying(_send_once, url, title, body, kind)
+def send(url: str, title: str, body: str, kind: str = "info", *, deadline_s: float = DEADLINE_S) -> str | None:
+    """Send one message within `deadline_s` seconds, whatever the service does.
 
-
-def _send_once(url: str, title: str, body: str, kind: str) -> str | None:
-    import apprise  # noqa: PLC0415 - 0.4 s, and only when there is something to say
-
-    with _overheard() as said:
-        try:
-            service = apprise.Apprise()
-            if not service.add(url):
-                return "not a URL that apprise can read"
-            if service.notify(body=body, title=title, notify_type=apprise.NotifyType(kind)):
-                return None
-        except Exception as error:  # whatever a plug-in does, alerts must not stop the monitoring
-            return f"failed: {type(error).__name__}"
-    text = " ".join(said)
-    if status := _STATUS.search(text):
-        return f"refused with HTTP status {status[1]}"
-    return "cannot be reached" if "onnection error" in text else "not accepted by the service"
-
-
-@contextmanager
-def _overheard() -> Generator[list[str]]:
-    """Collect what apprise logs, and keep it out of our logs: it may quote addresses and keys."""
-    lines: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    logger, ear = logging.getLogger("apprise"), Ear(logging.WARNING)
-    before: tuple[Any, ...] = (logger.propagate, logger.level)
-    logger.propagate = False
-    logger.setLevel(logging.WARNING)
-    logger.addHandler(ear)
+    Returns None, or in a few words why not; never raises, never quotes the URL.
+    """
+    command = [sys.executable, "-m", "dxy_pipeline.alerts.messenger"]
+    message = json.dumps({"url": url, "title": title, "body": body, "kind": kind})
     try:
-        yield lines
-    finally:
-        logger.removeHandler(ear)
-        logger.propagate, level = before
-        logger.setLevel(level)
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            start_new_session=True,
+        ) as messenger:  # fmt: skip
+            try:
+                answer, _ = messenger.communicate(message, timeout=deadline_s)
+            except BaseException as error:  # with a Ctrl-C it must not stay behind either
+                with suppress(ProcessLookupError):
+                    os.killpg(messenger.pid, signal.SIGKILL)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    return f"not accepted within {deadline_s:.0f} seconds"
+                raise
+        return json.loads(answer.rstrip().rpartition("\n")[2])
+    except (OSError, ValueError) as error:
+        return f"failed: {type(error).__name__}"
 
 
 def _kind(url: str) -> str:

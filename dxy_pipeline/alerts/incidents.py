@@ -1,7 +1,8 @@
 """Incidents: the state of each root cause over time, kept in the database so that a restart tells nobody twice.
 
 pending → firing (after a sustained window) → resolved (after it stayed away for a while); pending → dismissed when it
-goes away before. What follows the market is counted in open minutes and stands still while the market is shut.
+goes away before. Sustained: at most one look of the window did not see it, and no two that did lie further apart than it
+takes to resolve. What follows the market is counted in open minutes and stands still while the market is shut.
 One transaction a look, one look at a time. Sending is `delivery`'s work; here it is only queued.
 """
 
@@ -21,11 +22,15 @@ from dxy_pipeline.sql import load
 
 @dataclass(frozen=True)
 class Policy:
-    """The windows in minutes: how long a live cause and any other must last to fire, and stay away to be resolved."""
+    """The windows in minutes: how long a live cause and any other must last to fire, and stay away to be resolved.
+
+    `flaps`: how many looks at a pending cause may miss it (a check that ran into its time limit once).
+    """
 
     live_minutes: float = 5
     other_minutes: float = 2
     clear_minutes: float = 3
+    flaps: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,14 @@ def last_beat(conn: psycopg.Connection, name: str) -> datetime | None:
 
 
 def recent(conn: psycopg.Connection, *, with_closed: bool = False, limit: int = 50) -> list[dict[str, Any]]:
-    """Return open incidents (and closed ones), newest first, with how many messages arrived and how many wait."""
+    """Return open incidents (and closed ones), newest first, with how many messages arrived, wait, expired."""
     with conn.cursor(row_factory=dict_row) as cur:
         return cur.execute(load("alerts/recent_incidents"), {"with_closed": with_closed, "limit": limit}).fetchall()
+
+
+def prune(conn: psycopg.Connection, before: datetime) -> int:
+    """Delete incidents that were over before `before`, with their messages; returns how many."""
+    return conn.execute(load("alerts/prune_incidents"), {"before": before}).rowcount
 
 
 def advance(
@@ -75,16 +85,35 @@ def advance(
         cur.execute("SELECT pg_advisory_xact_lock(7412, 0)")
         known = {row["cause"]: row for row in cur.execute(load("alerts/open_incidents")).fetchall()}
         present = {cause.key: cause for cause in causes if not _told(cur, cause)}
+        for key, row in known.items():
+            if row["state"] == "pending" and _gone(cur, row, key in present, now, policy):
+                changed.append(_turn(cur, row, "dismissed", now, labels))
         for cause in present.values():
             row = _seen(cur, cause, now)
-            if row["state"] == "pending" and _elapsed(row, now) >= _window(row, policy):
+            if row["state"] == "pending" and _elapsed(row, row["opened_at"], now) >= _window(row, policy):
                 changed.append(_turn(cur, row, "firing", now, labels))
         for key, row in known.items():
-            if key in present or (row["follows_market"] and not market_open):
+            if row["state"] == "pending" or key in present or (row["follows_market"] and not market_open):
                 continue
             if (now - row["last_seen_at"]) / MINUTE >= policy.clear_minutes:
-                changed.append(_turn(cur, row, "resolved" if row["fired_at"] else "dismissed", now, labels))
+                changed.append(_turn(cur, row, "resolved", now, labels))
     return changed
+
+
+def _gone(
+    cur: psycopg.Cursor[dict[str, Any]], row: dict[str, Any], is_present: bool, now: datetime, policy: Policy
+) -> bool:
+    """Whether a pending incident is over: missed too often, or seen again after nobody had looked for long."""
+    if is_present:
+        return _elapsed(row, row["last_seen_at"], now) > policy.clear_minutes
+    if row["follows_market"] and not fx_week.is_open(now):
+        return False
+    if now <= row["last_seen_at"]:
+        return False
+    if row["missed"] < policy.flaps and (now - row["last_seen_at"]) / MINUTE < policy.clear_minutes:
+        cur.execute("UPDATE dxy.incident AS i SET missed = i.missed + 1 WHERE i.id = %s", (row["id"],))
+        return False
+    return True
 
 
 def _told(cur: psycopg.Cursor[dict[str, Any]], cause: Cause) -> bool:
@@ -92,7 +121,7 @@ def _told(cur: psycopg.Cursor[dict[str, Any]], cause: Cause) -> bool:
     if not cause.is_aftermath:
         return False
     told = load("alerts/gap_was_told")
-    keys = None if cause.key == "roll-ups stale" else [cause.key, "scheduler", "source", "feed"]
+    keys = None if cause.key in {"roll-ups stale", "gaps"} else [cause.key, "scheduler", "source", "feed"]
     return all(cur.execute(told, {"causes": keys, "first_ts": a, "last_ts": b}).fetchone() for a, b in cause.spans)
 
 
@@ -110,10 +139,8 @@ def _seen(cur: psycopg.Cursor[dict[str, Any]], cause: Cause, now: datetime) -> d
     return row
 
 
-def _elapsed(row: dict[str, Any], now: datetime) -> float:
-    if row["follows_market"]:
-        return fx_week.open_minutes(row["opened_at"], now)
-    return (now - row["opened_at"]) / MINUTE
+def _elapsed(row: dict[str, Any], since: datetime, now: datetime) -> float:
+    return fx_week.open_minutes(since, now) if row["follows_market"] else (now - since) / MINUTE
 
 
 def _window(row: dict[str, Any], policy: Policy) -> float:

@@ -108,7 +108,8 @@ def _live(
         source = feed.source(clock.clock(), live=True)
         written, until = catch_up(conn, source, starts, span.end, notes.setdefault)
     except UserError as error:
-        state: live_state.State = "unavailable" if isinstance(error, SourceError) and error.retryable else "refused"
+        passing = isinstance(error, SourceError) and not error.refusal  # a broken answer too may be whole next time
+        state: live_state.State = "unavailable" if passing else "refused"
         live_state.note(conn, name, before.fetched_until if before else span.start, state, str(error))
         warn(f"source {name} {state}: {error}")
         return WriteResult(), {"source state": f"{state}: {error}"}

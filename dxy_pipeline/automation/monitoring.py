@@ -1,9 +1,9 @@
 """Monitoring: a sensor each minute that looks at the stored bars and says what it found, without any run.
 
 It lives in the daemon and needs nothing of the production jobs: with all of them dead it goes on, and says so. It
-emits check evaluations only (a materialization from here would fake freshness), keeps the incidents and sends the
-alerts. An evaluation is emitted when its outcome changes and every ten minutes: one a minute would be 23,000 rows a
-day.
+emits check evaluations only (a materialization from here would fake freshness) and keeps the incidents. Their messages
+are sent by a sensor of its own, so that no service, however slow, holds up a look. An evaluation is emitted when its
+outcome changes and every ten minutes: one a minute would be 23,000 rows a day.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from dxy_pipeline import alerts
 from dxy_pipeline.automation.orphans import end_orphans
 from dxy_pipeline.checks.config import CHECKS
 from dxy_pipeline.checks.dagster_checks import CHECKS_OP, evaluation
@@ -48,6 +49,26 @@ def history_checks_schedule() -> dg.RunRequest:
 def history_config() -> dict[str, Any]:
     """Return the run configuration with which the check job looks at all that is stored."""
     return {"ops": {CHECKS_OP: {"config": {"window": "history"}}}}
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sends the messages about incidents that wait; a service that hangs holds up nothing else.",
+)
+def alert_delivery_sensor(
+    context: dg.SensorEvaluationContext, market: MarketDatabase, clock: PipelineClock
+) -> dg.SkipReason:
+    try:
+        with market.connect("alert_delivery") as conn:
+            sent = alerts.deliver(conn, alerts.targets(Settings.from_env().alert_urls), clock.now())
+    except UserError as error:
+        return dg.SkipReason(f"nothing sent: {error}")
+    if sent.expired:
+        context.log.warning("%s message(s) expired: their target is no longer in DXY_ALERT_URLS", sent.expired)
+    if sent.failed:
+        context.log.warning("%s message(s) could not be delivered and wait; dxy alerts list says why", sent.failed)
+    return dg.SkipReason(f"{sent.delivered} message(s) delivered, {sent.failed} failed, {sent.expired} expired")
 
 
 @dg.sensor(
@@ -90,9 +111,10 @@ def due(results: Sequence[CheckResult], cursor: str | None, now: datetime) -> tu
     emitted, after = [], {}
     for result in results:
         name = f"{result.asset_key}.{result.name}"
-        outcome, at = before.get(name, [None, 0.0])
-        if outcome != result.passed or now.timestamp() - at >= HEARTBEAT.total_seconds() or at > now.timestamp():
+        outcome, at = before.get(name, ["", 0.0])
+        found = "passed" if result.passed else str(result.severity)
+        if outcome != found or now.timestamp() - at >= HEARTBEAT.total_seconds() or at > now.timestamp():
             emitted.append(result)
-            outcome, at = result.passed, now.timestamp()
+            outcome, at = found, now.timestamp()
         after[name] = [outcome, at]
     return emitted, json.dumps(after)

@@ -20,10 +20,14 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from pydantic import Field
 from sqlalchemy import func, select
 
+from dxy_pipeline import alerts
+from dxy_pipeline.assets.outcome import as_failure
 from dxy_pipeline.checks.planned_rows import sql_event_log
+from dxy_pipeline.resources import MarketDatabase, PipelineClock
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PAGE = 500
+INCIDENTS_KEPT = timedelta(days=90)
 RUNLESS = ""  # the run id of events that no run wrote
 NEWEST = select(func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name, Checks.c.partition)
 
@@ -47,9 +51,17 @@ def prune_records(context: dg.OpExecutionContext, config: RetentionConfig) -> No
     context.add_output_metadata({"runs removed": runs, "evaluations removed": evaluations, "all done": finished})
 
 
-@dg.job(description="Daily: keeps run history, check history and logs within bounds.")
+@dg.op(description="Remove incidents that were over three months ago, with their messages.")
+def prune_incidents(context: dg.OpExecutionContext, market: MarketDatabase, clock: PipelineClock) -> None:
+    with as_failure(), market.connect("retention") as conn:
+        removed = alerts.prune(conn, clock.now() - INCIDENTS_KEPT)
+    context.add_output_metadata({"incidents removed": removed})
+
+
+@dg.job(description="Daily: keeps run history, check history, incidents and logs within bounds.")
 def retention_job() -> None:
     prune_records()
+    prune_incidents()
 
 
 retention_schedule = dg.ScheduleDefinition(

@@ -143,8 +143,8 @@ CHECKS: tuple[CheckConfig, ...] = (
                 "No pair repeats one close for more than 45 bars (180 for a thin pair), nor twice as long as is usual "
                 "for it at that hour of the week.", {"minutes": 45, "thin_minutes": 180, **_BASELINE}),
     CheckConfig("scheduler", "fx_1m", "scheduler", Severity.ERROR,
-                "The live run and the monitoring have shown a sign of life in the last ten minutes.",
-                {"silent_minutes": 10}),
+                "The live run and the monitoring have shown a sign of life in the last ten minutes, the daily checks in the "
+                "last 36 hours.", {"silent_minutes": 10, "silent_hours": 36}),
     CheckConfig("source_state", "fx_1m", "source_state", Severity.WARN,
                 "The live source answers; when it does not, its own words.", {"down_minutes": 5}, timed=True),
     CheckConfig("outliers", "fx_1m", "outliers", Severity.WARN,

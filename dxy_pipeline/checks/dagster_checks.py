@@ -17,6 +17,7 @@ from psycopg import Connection
 from pydantic import Field
 
 from dxy_pipeline.assets.outcome import AUTOMATIC_TAG, as_failure
+from dxy_pipeline.checks import history
 from dxy_pipeline.checks.config import CheckConfig, Rhythm
 from dxy_pipeline.checks.engine import CheckResult, run_checks
 from dxy_pipeline.checks.planned_rows import release_for_run
@@ -58,8 +59,11 @@ def build_checks(configs: Sequence[CheckConfig]) -> dg.AssetChecksDefinition:
         release_for_run(context.instance, context.run.run_id)
         selected = {(key.asset_key.to_user_string(), key.name) for key in context.selected_asset_check_keys}
         try:
+            now = clock.now()
             with as_failure(), market.read("checks") as conn:
-                results = _evaluate(conn, clock.now(), selected, config.window)
+                results = _evaluate(conn, now, selected, config.window)
+                if config.window == "recent":
+                    results = history.merged(results, history.findings(conn, now))
         except dg.Failure as failure:
             if AUTOMATIC_TAG not in context.run.tags:
                 raise
@@ -68,6 +72,9 @@ def build_checks(configs: Sequence[CheckConfig]) -> dg.AssetChecksDefinition:
             return
         for result in results:
             yield dg.AssetCheckResult(asset_key=dg.AssetKey(result.asset_key.split("/")), **_said(result))
+        if config.window == "history":
+            with as_failure(), market.connect("history") as conn:
+                history.record(conn, results, now)
 
     return stored_bars_checks
 
@@ -75,7 +82,8 @@ def build_checks(configs: Sequence[CheckConfig]) -> dg.AssetChecksDefinition:
 def _evaluate(conn: Connection[Any], now: datetime, selected: set[tuple[str, str]], window: str) -> list[CheckResult]:
     """Evaluate exactly the selected (asset, name)."""
     rhythm = Rhythm.DAILY if window == "history" else Rhythm.MINUTE
-    results = run_checks(conn, now, only={name for _, name in selected}, rhythm=rhythm)
+    sample = history.SAMPLE if rhythm is Rhythm.DAILY else SHOWN_ROWS
+    results = run_checks(conn, now, only={name for _, name in selected}, rhythm=rhythm, sample=sample)
     return [result for result in results if (result.asset_key, result.name) in selected]
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 import typer
 
-from dxy_pipeline.checks.watch import Watchdog
+from dxy_pipeline.checks.watchdog import Watchdog
 from dxy_pipeline.core.clock import SystemClock
 from dxy_pipeline.db import session
 from dxy_pipeline.db.embedded import market_url
@@ -28,7 +28,7 @@ def watchdog(
         url = settings.database_url or market_url(settings)
         return session.connect(url, application_name="watchdog", autocommit=True, role="dxy_writer")
 
-    dog = Watchdog(connect, SystemClock(), settings.alert_urls)
+    dog = Watchdog(connect, SystemClock(), settings.data_dir / "watchdog.json", settings.alert_urls)
     while True:
         line = dog.step()
         print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {redact(line)}", flush=True)

@@ -92,6 +92,8 @@ def upgrade(conn: psycopg.Connection, note: Note = lambda _: None) -> Plan:
         changed = contract.changes(conn)
         widen.apply(conn, contract.steps(changed), note)
         contract.require_restored(conn)
+        if changed:  # grants and owners were only cleared
+            roles.apply(conn, inspect(conn))
         for title in contract.accepted(changed):
             note(title)
         for part in PARTS:

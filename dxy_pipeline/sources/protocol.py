@@ -15,9 +15,13 @@ OVERLAP: Final = timedelta(minutes=15)  # recent minutes come late or are revise
 
 
 class SourceError(UserError):
-    """A source could not deliver. Nothing of the failed batch was handed over."""
+    """A source could not deliver. Nothing of the failed batch was handed over.
+
+    `retryable`: worth asking again at once. `refusal`: it will say the same until somebody changes something.
+    """
 
     retryable = False
+    refusal = False
 
 
 class SourceUnavailable(SourceError):
@@ -35,9 +39,13 @@ class SourceRateLimited(SourceError):
 class SourceRefused(SourceError):
     """The key is wrong, or the plan does not include what was asked."""
 
+    refusal = True
+
 
 class SourceNotFound(SourceError):
     """The source does not know the symbol or the address."""
+
+    refusal = True
 
 
 class SourceBroken(SourceError):

@@ -1,7 +1,7 @@
 """A live database as the pipeline leaves it, built once; each test gets a copy to break."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -9,9 +9,11 @@ import pytest
 from psycopg import conninfo, sql
 
 from dxy_pipeline import alerts, bar_store, live_state
+from dxy_pipeline.checks.history import DAILY_CHECKS
 from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.sources.simulated import SimulatedSource
+from dxy_pipeline_tests.faults import matrix
 from dxy_pipeline_tests.pg_server import Cluster
 
 NOW = datetime(2025, 3, 12, 14, 2, 30, tzinfo=UTC)  # a Wednesday, three days after New York's change of clocks
@@ -36,9 +38,10 @@ def derive(conn: psycopg.Connection, start: datetime, end: datetime) -> None:
 
 
 def alive(conn: psycopg.Connection, at: datetime) -> None:
-    """The signs of life of `at`: fetched until then, monitoring awake."""
+    """The signs of life of `at`: fetched until then, monitoring awake, the whole history looked at."""
     live_state.note(conn, "simulated", at)
     alerts.beat(conn, "monitoring", at)
+    alerts.beat(conn, DAILY_CHECKS, at)
 
 
 def copy_of(server: Cluster, url: str) -> str:
@@ -71,3 +74,9 @@ def live(server: Cluster, live_template: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True, options="-c TimeZone=UTC") as conn:
         yield conn
     server.drop(url)
+
+
+@pytest.fixture
+def note_fault(record_property: Callable[[str, object], None]) -> Callable[[str, set[str], list[str]], None]:
+    """A function that notes for the matrix which checks a fault failed and which causes fired."""
+    return lambda name, failed, fired: record_property(matrix.PROPERTY, [name, sorted(failed), fired])

@@ -6,15 +6,17 @@ Each breaks real rows the way it happens: the feed stops, a bar is revised, some
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import psycopg
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_store, live_state
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline_tests.faults.conftest import NOW, derive
 
 MINUTE = timedelta(minutes=1)
 YESTERDAY = datetime(2025, 3, 11, 13, 0, tzinfo=NOW.tzinfo)
+LAST_WEEK = datetime(2025, 3, 6, 13, 0, tzinfo=NOW.tzinfo)  # far before what the minute's checks see
 SILENT_PAIR = {"fx_1m.freshness", "fx_1m.components_present", "fx_1m.staleness"}
 SILENT_DXY = {"dxy_1m.freshness", "dxy_1m.recent_bars", "dxy_5m.freshness"}
 ROLLED = {"dxy_5m.reconciliation", "dxy_1h.reconciliation"}
@@ -39,6 +41,22 @@ def fault(name: str, cause: str, *checks: str, rhythm: str = "minute") -> Callab
 
     def register(inject: Callable[[psycopg.Connection], None]) -> Callable[[psycopg.Connection], None]:
         FAULTS.append(Fault(name, inject, frozenset(checks), cause, rhythm))
+        return inject
+
+    return register
+
+
+def fault_at_any_age(name: str, cause: str, *checks: str, older: str = "") -> Callable:
+    """Register a function that breaks a database around a given hour: yesterday's, and last week's for the daily look.
+
+    `older`: last week's cause where it is another one.
+    """
+
+    def register(
+        inject: Callable[[psycopg.Connection, datetime], None],
+    ) -> Callable[[psycopg.Connection, datetime], None]:
+        fault(name, cause, *checks)(partial(inject, at=YESTERDAY))
+        fault(f"{name}, a week old", older or cause, *checks, rhythm="daily")(partial(inject, at=LAST_WEEK))
         return inject
 
     return register
@@ -82,16 +100,16 @@ def silence(conn: psycopg.Connection, symbols: tuple[str, ...], minutes: int) ->
     derive(conn, NOW - timedelta(hours=4), NOW)
 
 
-@fault("gap", "feed:EURUSD", "fx_1m.gaps")
-def _gap(conn: psycopg.Connection) -> None:
-    drop_fx(conn, ("EURUSD",), YESTERDAY, YESTERDAY + 30 * MINUTE)
-    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+@fault_at_any_age("gap", "feed:EURUSD", "fx_1m.gaps", older="gaps")
+def _gap(conn: psycopg.Connection, at: datetime) -> None:
+    drop_fx(conn, ("EURUSD",), at, at + 30 * MINUTE)
+    derive(conn, at - timedelta(hours=2), at + timedelta(hours=4))
 
 
-@fault("long gap", "feed:USDJPY", "fx_1m.gaps", "dxy_1m.gaps")
-def _long_gap(conn: psycopg.Connection) -> None:
-    drop_fx(conn, ("USDJPY",), YESTERDAY, YESTERDAY + 90 * MINUTE)
-    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+@fault_at_any_age("long gap", "feed:USDJPY", "fx_1m.gaps", "dxy_1m.gaps", older="gaps")
+def _long_gap(conn: psycopg.Connection, at: datetime) -> None:
+    drop_fx(conn, ("USDJPY",), at, at + 90 * MINUTE)
+    derive(conn, at - timedelta(hours=2), at + timedelta(hours=4))
 
 
 @fault("thin pair away for 40 minutes is no fault", "")
@@ -124,11 +142,23 @@ def _source_refuses(conn: psycopg.Connection) -> None:
     )
 
 
+@fault("source refuses after another one was used", "source", *SILENT_PAIR, *SILENT_DXY, "fx_1m.source_state")
+def _other_source_refuses(conn: psycopg.Connection) -> None:
+    silence(conn, SYMBOLS, 17)
+    conn.execute("UPDATE dxy.feed_progress SET fetched_until = %s", (NOW - 17 * MINUTE,))  # ok until it was replaced
+    live_state.note(conn, "massive", NOW - timedelta(days=3), "refused", "the plan is too slow")
+
+
+@fault("daily checks dead", "daily checks", "fx_1m.scheduler")
+def _no_daily_checks(conn: psycopg.Connection) -> None:
+    conn.execute("UPDATE dxy.heartbeat SET beat_at = %s WHERE name = 'daily checks'", (NOW - timedelta(hours=37),))
+
+
 @fault("dead scheduler", "scheduler", *SILENT_PAIR, *SILENT_DXY, "fx_1m.scheduler")
 def _dead_scheduler(conn: psycopg.Connection) -> None:
     silence(conn, SYMBOLS, 17)
     conn.execute("UPDATE dxy.feed_progress SET fetched_until = %s", (NOW - 17 * MINUTE,))
-    conn.execute("UPDATE dxy.heartbeat SET beat_at = %s", (NOW - 17 * MINUTE,))
+    conn.execute("UPDATE dxy.heartbeat SET beat_at = %s WHERE name = 'monitoring'", (NOW - 17 * MINUTE,))
 
 
 @fault("dead derivation", "derivation", *SILENT_DXY, "dxy_1m.count_match", "dxy_1m.late_data")
@@ -144,33 +174,33 @@ def _dead_derivation(conn: psycopg.Connection) -> None:
     )
 
 
-@fault("flat line", "flat:EURUSD", "fx_1m.flat_line")
-def _flat_line(conn: psycopg.Connection) -> None:
+@fault_at_any_age("flat line", "flat:EURUSD", "fx_1m.flat_line")
+def _flat_line(conn: psycopg.Connection, at: datetime) -> None:
     frozen = (
         "(SELECT x.close FROM public.data_bars AS x WHERE x.canonical_symbol = 'EURUSD' AND x.timeframe = '1m'"
-        f" AND x.ts_utc = '{YESTERDAY:%Y-%m-%d %H:%M}Z')"
+        f" AND x.ts_utc = '{at:%Y-%m-%d %H:%M}Z')"
     )
-    set_fx(conn, "EURUSD", YESTERDAY, YESTERDAY + 60 * MINUTE, frozen)
-    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+    set_fx(conn, "EURUSD", at, at + 60 * MINUTE, frozen)
+    derive(conn, at - timedelta(hours=2), at + timedelta(hours=4))
 
 
-@fault("spike", "spike:EURUSD", "fx_1m.outliers", "dxy_1m.outliers")
-def _spike(conn: psycopg.Connection) -> None:
-    set_fx(conn, "EURUSD", YESTERDAY, YESTERDAY + MINUTE, "close * 1.02")
-    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+@fault_at_any_age("spike", "spike:EURUSD", "fx_1m.outliers", "dxy_1m.outliers")
+def _spike(conn: psycopg.Connection, at: datetime) -> None:
+    set_fx(conn, "EURUSD", at, at + MINUTE, "close * 1.02")
+    derive(conn, at - timedelta(hours=2), at + timedelta(hours=4))
 
 
-@fault("spike out of the band", "spike:EURUSD", "fx_1m.outliers", "dxy_1m.outliers", "dxy_1m.price_band",
+@fault_at_any_age("spike out of the band", "spike:EURUSD", "fx_1m.outliers", "dxy_1m.outliers", "dxy_1m.price_band",
        "dxy_5m.price_band", "dxy_1h.price_band")  # fmt: skip
-def _big_spike(conn: psycopg.Connection) -> None:
-    last = YESTERDAY + 59 * MINUTE  # the close of its 5m and its 1h too
+def _big_spike(conn: psycopg.Connection, at: datetime) -> None:
+    last = at + 59 * MINUTE  # the close of its 5m and its 1h too
     set_fx(conn, "EURUSD", last, last + MINUTE, "close / 1.5")
-    derive(conn, YESTERDAY - timedelta(hours=2), NOW)
+    derive(conn, at - timedelta(hours=2), at + timedelta(hours=4))
 
 
-@fault("broken FX bar", "bad bar:GBPUSD", "fx_1m.prices_valid", "dxy_1m.count_match")
-def _broken_bar(conn: psycopg.Connection) -> None:
-    set_fx(conn, "GBPUSD", YESTERDAY, YESTERDAY + MINUTE, "NULL")
+@fault_at_any_age("broken FX bar", "bad bar:GBPUSD", "fx_1m.prices_valid", "dxy_1m.count_match")
+def _broken_bar(conn: psycopg.Connection, at: datetime) -> None:
+    set_fx(conn, "GBPUSD", at, at + MINUTE, "NULL")
     aged(conn, 6)
 
 
@@ -216,72 +246,74 @@ def _deletion(conn: psycopg.Connection) -> None:
     aged(conn, 20)
 
 
-@fault("DXY minute edited by hand", "dxy minutes", "dxy_1m.drift", *ROLLED)
-def _edited(conn: psycopg.Connection) -> None:
-    set_fx(conn, "DXY", YESTERDAY + 2 * MINUTE, YESTERDAY + 3 * MINUTE, "close + 0.06")
-    set_fx(conn, "DXY", YESTERDAY + 57 * MINUTE, YESTERDAY + 58 * MINUTE, "close - 0.06")
+@fault_at_any_age("DXY minute edited by hand", "dxy minutes", "dxy_1m.drift", *ROLLED)
+def _edited(conn: psycopg.Connection, at: datetime) -> None:
+    set_fx(conn, "DXY", at + 2 * MINUTE, at + 3 * MINUTE, "close + 0.06")
+    set_fx(conn, "DXY", at + 57 * MINUTE, at + 58 * MINUTE, "close - 0.06")
     conn.execute(  # an hour whose extremes those minutes are
         "UPDATE public.data_bars SET open = close, high = close, low = close WHERE canonical_symbol = 'DXY' AND"
         " ts_utc = %s",
-        (YESTERDAY,),
+        (at,),
     )
     aged(conn, 6)
 
 
-@fault("DXY minute far off by hand", "dxy minutes", "dxy_1m.drift", "dxy_1m.price_band", "dxy_1m.outliers", *ROLLED)
-def _far_off(conn: psycopg.Connection) -> None:
-    set_fx(conn, "DXY", YESTERDAY + 2 * MINUTE, YESTERDAY + 3 * MINUTE, "130")
+@fault_at_any_age(
+    "DXY minute far off by hand", "dxy minutes", "dxy_1m.drift", "dxy_1m.price_band", "dxy_1m.outliers", *ROLLED
+)
+def _far_off(conn: psycopg.Connection, at: datetime) -> None:
+    set_fx(conn, "DXY", at + 2 * MINUTE, at + 3 * MINUTE, "130")
     aged(conn, 6)
 
 
-@fault("DXY minute deleted by hand", "dxy minutes", "dxy_1m.count_match", *ROLLED)
-def _lost(conn: psycopg.Connection) -> None:
-    conn.execute("DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (YESTERDAY,))
+@fault_at_any_age("DXY minute deleted by hand", "dxy minutes", "dxy_1m.count_match", *ROLLED)
+def _lost(conn: psycopg.Connection, at: datetime) -> None:
+    conn.execute("DELETE FROM public.data_bars WHERE canonical_symbol = 'DXY' AND ts_utc = %s", (at,))
     aged(conn, 6)
 
 
-@fault("DXY minute with broken OHLC", "dxy minutes", "dxy_1m.prices_valid", "dxy_1m.drift", *ROLLED)
-def _broken_dxy(conn: psycopg.Connection) -> None:
+@fault_at_any_age("DXY minute with broken OHLC", "dxy minutes", "dxy_1m.prices_valid", "dxy_1m.drift", *ROLLED)
+def _broken_dxy(conn: psycopg.Connection, at: datetime) -> None:
     conn.execute(
         "UPDATE public.data_bars SET low = high + 1 WHERE canonical_symbol = 'DXY' AND ts_utc = %s"
-        , (YESTERDAY + MINUTE,),
+        , (at + MINUTE,),
     )  # fmt: skip
     conn.execute(
         "UPDATE public.data_bars SET high = high + 2 WHERE canonical_symbol = 'DXY' AND ts_utc = %s"
-        , (YESTERDAY + 2 * MINUTE,),
+        , (at + 2 * MINUTE,),
     )  # fmt: skip
     aged(conn, 6)
 
 
-@fault("another writer's DXY minute", "dxy minutes", "dxy_1m.source_synthetic")
-def _foreign(conn: psycopg.Connection) -> None:
+@fault_at_any_age("another writer's DXY minute", "dxy minutes", "dxy_1m.source_synthetic")
+def _foreign(conn: psycopg.Connection, at: datetime) -> None:
     conn.execute("UPDATE public.data_bars SET source = 'ingest' WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
-                 (YESTERDAY,))  # fmt: skip
+                 (at,))  # fmt: skip
 
 
-@fault("duplicate minutes in 5m", "double counting", "dxy_5m.double_counting", "dxy_5m.reconciliation")
-def _duplicate_5m(conn: psycopg.Connection) -> None:
-    set_rollup(conn, "5m", YESTERDAY, "source_candles = 2 * source_candles")
+@fault_at_any_age("duplicate minutes in 5m", "double counting", "dxy_5m.double_counting", "dxy_5m.reconciliation")
+def _duplicate_5m(conn: psycopg.Connection, at: datetime) -> None:
+    set_rollup(conn, "5m", at, "source_candles = 2 * source_candles")
 
 
-@fault("duplicate minutes in 1h", "double counting", "dxy_1h.double_counting", "dxy_1h.reconciliation")
-def _duplicate_1h(conn: psycopg.Connection) -> None:
-    set_rollup(conn, "1h", YESTERDAY, "source_candles = 2 * source_candles")
+@fault_at_any_age("duplicate minutes in 1h", "double counting", "dxy_1h.double_counting", "dxy_1h.reconciliation")
+def _duplicate_1h(conn: psycopg.Connection, at: datetime) -> None:
+    set_rollup(conn, "1h", at, "source_candles = 2 * source_candles")
 
 
-@fault("5m edited by hand", "roll-ups", "dxy_5m.reconciliation")
-def _wrong_5m(conn: psycopg.Connection) -> None:
-    set_rollup(conn, "5m", YESTERDAY, "high = high + 0.01")
+@fault_at_any_age("5m edited by hand", "roll-ups", "dxy_5m.reconciliation")
+def _wrong_5m(conn: psycopg.Connection, at: datetime) -> None:
+    set_rollup(conn, "5m", at, "high = high + 0.01")
 
 
-@fault("5m with broken OHLC", "roll-ups", "dxy_5m.reconciliation", "dxy_5m.prices_valid")
-def _broken_5m(conn: psycopg.Connection) -> None:
-    set_rollup(conn, "5m", YESTERDAY, "low = high + 1")
+@fault_at_any_age("5m with broken OHLC", "roll-ups", "dxy_5m.reconciliation", "dxy_5m.prices_valid")
+def _broken_5m(conn: psycopg.Connection, at: datetime) -> None:
+    set_rollup(conn, "5m", at, "low = high + 1")
 
 
-@fault("1h with broken OHLC", "roll-ups", "dxy_1h.reconciliation", "dxy_1h.prices_valid")
-def _broken_1h(conn: psycopg.Connection) -> None:
-    set_rollup(conn, "1h", YESTERDAY, "low = high + 1")
+@fault_at_any_age("1h with broken OHLC", "roll-ups", "dxy_1h.reconciliation", "dxy_1h.prices_valid")
+def _broken_1h(conn: psycopg.Connection, at: datetime) -> None:
+    set_rollup(conn, "1h", at, "low = high + 1")
 
 
 @fault("orphan", "orphans", "dxy_1m.orphans_in_derived")
@@ -366,6 +398,12 @@ def _foreign_orphan(conn: psycopg.Connection) -> None:
 def _unequal(conn: psycopg.Connection) -> None:
     conn.execute("UPDATE dxy.migration_control SET state = 'cut_over'")
     _orphan(conn)
+
+
+@fault("FX minute of last week revised past the triggers", "dxy minutes", "dxy_1m.drift", rhythm="daily")
+def _revised_unseen(conn: psycopg.Connection) -> None:
+    set_fx(conn, "EURUSD", LAST_WEEK, LAST_WEEK + MINUTE, "close + 0.0002")
+    conn.execute("DELETE FROM dxy.touched_range")
 
 
 @fault("history lost", "history", "dxy_1m.completeness", "fx_1m.gaps", "dxy_1m.gaps", rhythm="daily")

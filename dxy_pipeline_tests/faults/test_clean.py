@@ -1,7 +1,7 @@
 """A clean fortnight fires nothing: week-ends, a change of clocks, Christmas and New Year, looked at from many instants.
 
 The feed has its usual gaps, a thin USDSEK and a thin roll-over. The instants: every six hours, and around each opening
-and closing of the market every minute that a careless check would get wrong.
+and closing of the market every minute that a careless check would get wrong; at every eighth the whole history too.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from dxy_pipeline import alerts
+from dxy_pipeline.checks import history
 from dxy_pipeline.checks.engine import run_checks
+from dxy_pipeline.checks.watch import look
 from dxy_pipeline.core import fx_week
 from dxy_pipeline_tests.faults.conftest import alive, fill
 from dxy_pipeline_tests.pg_server import Cluster
@@ -42,15 +43,20 @@ def test_a_clean_fortnight_fires_nothing(server: Cluster, new_database, name: st
         conn.execute("UPDATE dxy.heartbeat SET beat_at = %s", (start,))
         conn.execute("UPDATE dxy.feed_progress SET fetched_until = %s", (start,))
         failed: list[str] = []
-        shut = looked = 0
+        shut = looked = whole = 0
         for at in instants(start, start + FORTNIGHT):
             alive(conn, at)
-            results = run_checks(conn, at)
+            if looked % 8 == 0:
+                results = run_checks(conn, at, rhythm="daily")
+                history.record(conn, results, at)
+                failed += [f"{at:%m-%d %H:%M} daily {r.key}: {r.description}" for r in results if not r.passed]
+                whole += 1
+            found = look(conn, conn, at).results
             looked += 1
-            shut += not results[0].market_open
-            failed += [f"{at:%m-%d %H:%M} {r.key}: {r.description}" for r in results if not r.passed]
-            alerts.advance(conn, alerts.root_causes(results), at)
+            shut += not found[0].market_open
+            failed += [f"{at:%m-%d %H:%M} {r.key}: {r.description}" for r in found if not r.passed]
         assert failed == []
         assert looked > 80
         assert shut > 15
+        assert whole > 10
         assert conn.execute("SELECT count(*) FROM dxy.incident").fetchone() == (0,)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from dxy_pipeline import alerts
 from dxy_pipeline.checks.watch import look
 from dxy_pipeline_tests.faults.conftest import NOW, alive, derive
 from dxy_pipeline_tests.faults.faults import MINUTE, drop_fx
@@ -24,6 +25,7 @@ def test_an_hour_without_eurusd_is_one_alert(live: psycopg.Connection) -> None:
             alive(live, at)
             for turn in look(live, live, at, [receiver.url]).changed:
                 told.append((turn.cause, f"{turn.state} after {(at - BEGIN) / MINUTE:.0f} minutes"))
+            alerts.deliver(live, alerts.targets([receiver.url]), at)
             at += 2 * MINUTE
     assert told == [("feed:EURUSD", "firing after 10 minutes"), ("feed:EURUSD", "resolved after 66 minutes")]
     assert receiver.titles == ["DXY firing: feed:EURUSD (ERROR)", "DXY resolved: feed:EURUSD (ERROR)"]

@@ -1,17 +1,25 @@
 """Incidents and their messages: told once whoever looks and however often it restarts, retried, and never a secret."""
 
+import json
 import logging
+import socket
 import threading
-from contextlib import closing
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
 from dxy_pipeline import alerts
 from dxy_pipeline.alerts.causes import Cause
-from dxy_pipeline.checks.watch import MONITORING, Watchdog, look
+from dxy_pipeline.alerts.delivery import send
+from dxy_pipeline.checks.watch import MONITORING, look
+from dxy_pipeline.checks.watchdog import Watchdog
 from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.receiver import SECRET, receiving
@@ -36,6 +44,34 @@ def waiting(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
+@contextmanager
+def never_ending(manner: str) -> Generator[str]:
+    """A service that takes a message and never ends its answer; yields its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def answer(peer: socket.socket) -> None:
+        with peer, suppress(OSError):
+            peer.recv(65536)
+            if manner == "drip":
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not over.wait(0.1):
+                if manner == "drip":
+                    peer.sendall(b"x")
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"json://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        over.set()
+        listener.close()
+
+
 class TestIncidents:
     def test_fires_after_its_window_and_resolves_after_staying_away(self, conn: psycopg.Connection) -> None:
         assert walk(conn, NOW, 5, FEED) == []
@@ -49,6 +85,19 @@ class TestIncidents:
         assert walk(conn, NOW, 4, FEED) == []
         assert walk(conn, NOW + 4 * MINUTE, 5) == ["feed:EURUSD dismissed"]
         assert conn.execute("SELECT count(*) FROM dxy.alert_delivery").fetchone() == (0,)
+
+    @pytest.mark.parametrize(("seen", "fires"), [
+        ("sssssss", True), ("ssss-ss", True), ("s-sssss", True), ("s--s--s--s--s--s--s", False),
+        ("s-s-s-s-s-s-s-s-s-s", False), ("ss-ss-ss-ss-ss-ss-ss", False), ("s-----s", False), ("sss...............s", False),
+        ("s..s..s..s", True),
+    ])  # fmt: skip
+    def test_only_what_lasts_fires(self, conn: psycopg.Connection, seen: str, fires: bool) -> None:
+        """Each letter a minute: s seen, - looked and not seen, . nobody looked. One look of a window may miss it."""
+        turns = []
+        for minute, what in enumerate(seen):
+            if what != ".":
+                turns += step(conn, NOW + minute * MINUTE, *([FEED] if what == "s" else []))
+        assert ("feed:EURUSD firing" in turns) is fires
 
     def test_a_short_recovery_does_not_resolve(self, conn: psycopg.Connection) -> None:
         walk(conn, NOW, 6, FEED)
@@ -163,8 +212,78 @@ class TestDelivery:
             sent = alerts.deliver(conn, to, NOW + 3 * MINUTE)
         assert (sent.delivered, sent.failed) == (1, 1)
 
+    def test_messages_for_a_target_of_the_past_expire_and_are_shown(self, conn: psycopg.Connection) -> None:
+        with receiving() as receiver:
+            to = alerts.targets([receiver.url])
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=("json of the past", to[0].label))
+            assert alerts.deliver(conn, [], NOW + timedelta(hours=23)) == alerts.delivery.Sent()
+            later = NOW + timedelta(hours=25)
+            assert alerts.deliver(conn, to, later) == alerts.delivery.Sent(delivered=1, expired=1)
+            step(conn, later, labels=("json of the past",))
+            assert alerts.deliver(conn, to, later + timedelta(hours=25)).expired == 1
+        (row,) = alerts.recent(conn, with_closed=True)
+        assert (row["delivered"], row["undelivered"], row["expired"]) == (1, 0, 2)
+        assert alerts.deliver(conn, alerts.targets(["json://127.0.0.1:1/"]), later) == alerts.delivery.Sent()
+
+    def test_a_known_target_that_was_long_away_is_tried_first(self, conn: psycopg.Connection) -> None:
+        with receiving() as receiver:
+            to = alerts.targets([receiver.url])
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=(to[0].label,))
+            assert alerts.deliver(conn, to, NOW + timedelta(days=9)) == alerts.delivery.Sent(delivered=1)
+
+    @pytest.mark.parametrize("manner", ["hang", "drip"])
+    def test_a_service_that_never_ends_is_given_up_at_the_deadline(self, conn: psycopg.Connection, manner: str) -> None:
+        """Real sockets: one accepts and says nothing, one sends a byte of its answer a tenth of a second for ever."""
+        with never_ending(manner) as url:
+            began = time.monotonic()
+            assert send(url, "t", "b", deadline_s=3) in {"not accepted within 3 seconds", "not accepted by the service"}
+            assert time.monotonic() - began < 5
+            assert not [p for p in psutil.Process().children(recursive=True) if "messenger" in " ".join(p.cmdline())]
+
+    def test_no_lock_is_held_while_a_message_is_sent(
+        self, db: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(alerts.delivery, "DEADLINE_S", 3.0)
+        with never_ending("drip") as url:
+            to = alerts.targets([url])
+            for minute in range(3):
+                step(conn, NOW + minute * MINUTE, DRIFT, labels=(to[0].label,))
+            with psycopg.connect(db, autocommit=True, application_name="sender") as mine:
+                sender = threading.Thread(target=alerts.deliver, args=(mine, to, NOW + 2 * MINUTE))
+                sender.start()
+                while waiting(conn)[0][1] == 0:
+                    time.sleep(0.05)
+                states = conn.execute("SELECT a.state FROM pg_stat_activity AS a WHERE a.application_name = 'sender'")
+                assert states.fetchall() == [("idle",)], "no transaction is open"
+                assert step(conn, NOW + 5 * MINUTE) == ["dxy minutes resolved"]
+                assert alerts.deliver(conn, to, NOW + 2 * MINUTE) == alerts.delivery.Sent(), "nobody else sends it too"
+                sender.join()
+            assert waiting(conn) == [("firing", 1, "not accepted within 3 seconds")]
+
+    def test_a_target_that_fails_is_left_for_this_look(self, conn: psycopg.Connection) -> None:
+        to = alerts.targets(["json://127.0.0.1:1/"])
+        for minute in range(6):
+            step(conn, NOW + minute * MINUTE, DRIFT, FEED, labels=(to[0].label,))
+        assert alerts.deliver(conn, to, NOW + 6 * MINUTE).failed == 1
+
+    def test_old_incidents_go_with_their_messages(self, conn: psycopg.Connection) -> None:
+        walk(conn, NOW, 3, DRIFT)
+        step(conn, NOW + 10 * MINUTE, labels=("json 1",))
+        for minute in range(3):
+            step(conn, NOW + (20 + minute) * MINUTE, DRIFT, labels=("json 1",))
+        conn.execute("SET ROLE dxy_writer")
+        assert alerts.prune(conn, NOW + 10 * MINUTE) == 0
+        assert alerts.prune(conn, NOW + timedelta(days=400)) == 1, "one is open still"
+        assert [row[0] for row in waiting(conn)] == ["firing"]
+
 
 class TestWatching:
+    @pytest.fixture
+    def memory(self, tmp_path: Path) -> Path:
+        return tmp_path / "data" / "watchdog.json"
+
     def test_a_look_without_the_right_to_write_still_evaluates(self, db: str, conn: psycopg.Connection) -> None:
         with closing(psycopg.connect(db, autocommit=True)) as reader:
             reader.execute("SET ROLE dxy_reader")
@@ -178,24 +297,29 @@ class TestWatching:
         assert walk(conn, NOW, 3, DRIFT) == ["dxy minutes firing"]
         assert alerts.deliver(conn, alerts.targets(["json://127.0.0.1:1/"]), NOW) == alerts.delivery.Sent()
 
-    def test_the_watchdog_leaves_a_living_monitoring_alone(self, db: str, conn: psycopg.Connection) -> None:
+    def test_the_watchdog_leaves_a_living_monitoring_alone(
+        self, db: str, conn: psycopg.Connection, memory: Path
+    ) -> None:
         alerts.beat(conn, MONITORING, NOW - MINUTE)
-        dog = Watchdog(lambda: psycopg.connect(db, autocommit=True), FixedClock(NOW))
+        dog = Watchdog(lambda: psycopg.connect(db, autocommit=True), FixedClock(NOW), memory)
         assert dog.step() == "the monitoring is alive, 0 waiting messages sent"
         assert alerts.last_beat(conn, "watchdog") == NOW
 
-    def test_the_watchdog_tells_of_a_dead_scheduler_once(self, db: str, conn: psycopg.Connection) -> None:
+    def test_the_watchdog_tells_of_a_dead_scheduler_once(self, db: str, conn: psycopg.Connection, memory: Path) -> None:
         alerts.beat(conn, MONITORING, NOW)
         with receiving() as receiver:
             for minute in range(1, 20):
                 clock = FixedClock(NOW + minute * MINUTE)
-                line = Watchdog(lambda: psycopg.connect(db, autocommit=True), clock, [receiver.url]).step()
+                line = Watchdog(lambda: psycopg.connect(db, autocommit=True), clock, memory, [receiver.url]).step()
                 assert ("alive" in line) is (minute < 3)
         firing = [title for title in receiver.titles if "scheduler" in title]
         assert firing == ["DXY firing: scheduler (ERROR)"]
         assert "monitoring since 2024-06-12 12:00 UTC" in receiver.bodies[receiver.titles.index(firing[0])]
 
-    def test_the_watchdog_tells_of_a_database_that_is_away(self, db: str, conn: psycopg.Connection) -> None:
+    def test_the_watchdog_tells_of_a_database_that_is_away_over_restarts(
+        self, db: str, conn: psycopg.Connection, memory: Path
+    ) -> None:
+        """A new watchdog for each look, as from cron: one message when it fires, one when it is over."""
         alerts.beat(conn, MONITORING, NOW)
         reachable = False
 
@@ -205,9 +329,39 @@ class TestWatching:
             return psycopg.connect(db, autocommit=True)
 
         with receiving() as receiver:
-            dog = Watchdog(connect, FixedClock(NOW), [receiver.url])
-            lines = [dog.step() for _ in range(5)]
+
+            def step() -> str:
+                return Watchdog(connect, FixedClock(NOW), memory, [receiver.url]).step()
+
+            lines = [step() for _ in range(2)]
+            assert receiver.titles == []
+            lines += [step() for _ in range(3)]
             reachable = True
-            dog.step()
+            step()
+            step()
         assert lines[-1] == "the database cannot be reached (5 times in a row): connection refused"
         assert receiver.titles == ["DXY firing: database (ERROR)", "DXY resolved: database"]
+        assert SECRET not in memory.read_text()
+
+    def test_what_the_watchdog_could_not_send_waits_in_order(self, memory: Path) -> None:
+        def away() -> psycopg.Connection:
+            raise psycopg.OperationalError("connection refused")
+
+        with receiving() as receiver:
+            receiver.failing = 4
+            for _ in range(5):
+                Watchdog(away, FixedClock(NOW), memory, [receiver.url, "json://127.0.0.1:1/"]).step()
+            assert receiver.titles == ["DXY firing: database (ERROR)"]
+            Watchdog(away, FixedClock(NOW), memory, [receiver.url]).step()
+        assert json.loads(memory.read_text())["waiting"] == [], "a target that is gone is waited for no longer"
+
+    def test_a_memory_that_cannot_be_read_or_written_stops_nobody(self, memory: Path) -> None:
+        def away() -> psycopg.Connection:
+            raise psycopg.OperationalError("connection refused")
+
+        memory.parent.mkdir(parents=True)
+        memory.write_text("nonsense")
+        assert "1 times in a row" in Watchdog(away, FixedClock(NOW), memory).step()
+        below_a_file = memory / "memory.json"
+        line = Watchdog(away, FixedClock(NOW), below_a_file).step()
+        assert line.endswith("cannot be remembered: File exists (memory.json)")

@@ -16,17 +16,25 @@ from dxy_pipeline.assets.fx_bars import catch_up
 from dxy_pipeline.assets.outcome import AUTOMATIC_TAG
 from dxy_pipeline.automation.late_data import late_data_sensor
 from dxy_pipeline.automation.live import RANGE_END, RANGE_START
-from dxy_pipeline.automation.monitoring import due, monitoring_sensor
+from dxy_pipeline.automation.monitoring import (
+    alert_delivery_sensor,
+    due,
+    history_checks_schedule,
+    monitoring_sensor,
+)
 from dxy_pipeline.automation.retention import delete_evaluations, delete_runs, newest_runs
+from dxy_pipeline.checks.config import Severity
 from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.checks.planned_rows import release_for_ended_runs
 from dxy_pipeline.core.bars import Bar
+from dxy_pipeline.definitions import build_defs
 from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
 from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
 from dxy_pipeline.sources.protocol import Batch
 from dxy_pipeline_tests.bars import put_six, remove
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.pipeline import Pipeline, counted, failure_of, materializations, said
+from dxy_pipeline_tests.receiver import receiving
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -331,6 +339,66 @@ class TestMonitoring:
         later = pipeline.at(NOW + timedelta(minutes=12)).sensor(monitoring_sensor, changed.cursor)
         assert len(later.asset_events) >= everything - 5, "a heartbeat tells everything again"
 
+    def test_a_change_of_severity_is_a_change(self, pipeline: Pipeline) -> None:
+        with pipeline.market.read("test") as conn:
+            (result,) = run_checks(conn, NOW, only=["recent_bars"])
+        warn = replace(result, passed=False, severity=Severity.WARN)
+        _, cursor = due([warn], None, NOW)
+        assert due([warn], cursor, NOW + timedelta(minutes=1))[0] == []
+        error = replace(warn, severity=Severity.ERROR)
+        assert due([error], cursor, NOW + timedelta(minutes=1))[0] == [error]
+
+    def test_what_the_daily_job_fails_stays_failed_whatever_the_minute_says(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        """A wrong minute of last week: the live run's own checks come a minute later and must not turn it green."""
+        last_week = date(2024, 6, 5)
+        pipeline.run("materialize_range", last_week)
+        pipeline.live()
+        conn.execute(
+            "UPDATE public.data_bars SET close = close + 0.06, high = high + 0.06 WHERE canonical_symbol = 'DXY'"
+            " AND ts_utc = %s",
+            (day_start(last_week) + timedelta(hours=10),),
+        )
+        conn.execute("DELETE FROM dxy.touched_range")
+        assert self.drift(pipeline.run("check_stored_bars")) is None, "48 hours are clean"
+        assert self.drift(self.daily(pipeline)) is not None
+        for run in (pipeline.at(NOW + timedelta(minutes=1)).live(), pipeline.run("check_stored_bars")):
+            assert run.success
+            words = self.drift(run)
+            assert words is not None
+            assert words.startswith("ERROR: older than 48 hours, whole history of 2024-06-12 12:00 UTC: ")
+        bar_store.derive(conn, day_start(last_week), day_start(last_week) + DAY)
+        assert self.drift(self.daily(pipeline)) is None
+        assert self.drift(pipeline.at(NOW + timedelta(minutes=2)).live()) is None
+
+    def daily(self, pipeline: Pipeline) -> dg.ExecuteInProcessResult:
+        """Do what the schedule does each night."""
+        request = history_checks_schedule()
+        assert isinstance(request, dg.RunRequest)
+        job = build_defs(**pipeline.resources).resolve_job_def("check_stored_bars")
+        return job.execute_in_process(instance=pipeline.instance, run_config=request.run_config)
+
+    def drift(self, result: dg.ExecuteInProcessResult) -> str | None:
+        """What a run said of the check `drift` when it failed."""
+        found = {e.check_name: e for e in result.get_asset_check_evaluations()}["drift"]
+        return None if found.passed else str(found.description)
+
+    def test_messages_are_sent_by_a_sensor_of_their_own(
+        self, pipeline: Pipeline, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.run("materialize_range", MONDAY, NOW.date())
+        with receiving() as receiver:
+            monkeypatch.setenv("DXY_ALERT_URLS", receiver.url)
+            conn.execute("UPDATE public.data_bars SET source = 'ingest' WHERE canonical_symbol = 'DXY' AND ts_utc = %s",
+                         (day_start(TUESDAY) + timedelta(hours=10),))  # fmt: skip
+            for minute in range(3):
+                pipeline.at(NOW + timedelta(minutes=minute)).sensor(monitoring_sensor)
+            assert receiver.requests == 0, "a look sends nothing: however slow a service is, it holds up no look"
+            told = pipeline.at(NOW + timedelta(minutes=3)).sensor(alert_delivery_sensor)
+            assert receiver.titles == ["DXY firing: dxy minutes (ERROR)"]
+        assert str(told.skip_message) == "1 message(s) delivered, 0 failed, 0 expired"
+
     def test_the_cursor_forgets_checks_that_are_gone(self, pipeline: Pipeline) -> None:
         with pipeline.market.read("test") as conn:
             results = run_checks(conn, NOW)
@@ -372,6 +440,18 @@ class TestRetention:
                 key_of(MONDAY),
                 key_of(TUESDAY),
             }
+
+    def test_the_job_prunes_dagsters_records_and_our_incidents(
+        self, pipeline: Pipeline, conn: psycopg.Connection
+    ) -> None:
+        conn.execute(
+            "INSERT INTO dxy.incident (cause, state, severity, summary, checks, follows_market, opened_at, last_seen_at,"
+            " resolved_at) SELECT c, 'dismissed', 'WARN', '', '{}', false, t, t, t FROM (VALUES ('old', %s), ('new', %s))"
+            " AS v (c, t)",
+            (NOW - timedelta(days=91), NOW - timedelta(days=89)),
+        )
+        assert pipeline.run("retention_job").success
+        assert conn.execute("SELECT cause FROM dxy.incident").fetchall() == [("new",)]
 
     def test_old_evaluations_go_but_the_newest_of_each_check(self, pipeline: Pipeline) -> None:
         for _ in range(3):

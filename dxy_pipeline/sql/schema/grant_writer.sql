@@ -8,3 +8,5 @@ GRANT EXECUTE ON FUNCTION public.calc_dxy_rollup_range(text, timestamptz, timest
 GRANT EXECUTE ON FUNCTION dxy.lock_days(timestamptz, timestamptz) TO dxy_writer;
 GRANT EXECUTE ON FUNCTION dxy.feed_rank(text, jsonb) TO dxy_writer;
 GRANT INSERT, UPDATE ON dxy.incident, dxy.alert_delivery, dxy.heartbeat TO dxy_writer;
+GRANT DELETE ON dxy.incident TO dxy_writer;
+GRANT INSERT, UPDATE, DELETE ON dxy.history_finding TO dxy_writer;

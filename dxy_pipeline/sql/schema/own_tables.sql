@@ -51,10 +51,12 @@ CREATE TABLE dxy.feed_progress (
     fetched_until timestamptz NOT NULL,
     state         text NOT NULL CHECK (state IN ('ok', 'unavailable', 'refused')),
     detail        text NOT NULL DEFAULT '',
-    since         timestamptz NOT NULL DEFAULT now()
+    since         timestamptz NOT NULL DEFAULT now(),
+    noted_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE dxy.feed_progress IS
-    'How far the live feed was fetched without an error (it moves on over empty windows), and since when it stands as it does';
+    'How far each live feed was fetched without an error (it moves on over empty windows), and since when it stands as it '
+    'does. The one noted last is the one in use; the others are feeds of the past';
 
 CREATE TABLE dxy.rejected_bar (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
