@@ -1,6 +1,5 @@
 """The assets run through Dagster on a real database: ranges, days, live minutes, failures, late data, monitoring."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from sqlalchemy import select
 
-from dxy_pipeline import bar_store, live_state
+from dxy_pipeline import live_state
 from dxy_pipeline.assets.outcome import AUTOMATIC_TAG
 from dxy_pipeline.automation.late_data import late_data_sensor
 from dxy_pipeline.automation.live import RANGE_END, RANGE_START
@@ -20,22 +19,13 @@ from dxy_pipeline.automation.retention import delete_evaluations, delete_runs, n
 from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.checks.planned_rows import release_for_ended_runs
 from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
-from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
+from dxy_pipeline.resources import MarketDatabase
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.pipeline import Pipeline, counted, failure_of, materializations, said
 
 pytestmark = pytest.mark.timeout(300)
 
 MONDAY, TUESDAY = date(2024, 6, 10), date(2024, 6, 11)
-
-
-@pytest.fixture
-def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
-    bar_store.mark_created_by(conn, "test")
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield Pipeline(
-            instance, MarketDatabase(url_override=db), FxFeed(kind="simulated"), PipelineClock(pinned=NOW.isoformat())
-        )
 
 
 def test_a_range_is_one_run_with_figures_for_each_day(pipeline: Pipeline, conn: psycopg.Connection) -> None:
