@@ -99,7 +99,8 @@ def write_fx(conn: psycopg.Connection, source_name: str, feed: str, batch: Batch
     """Store one batch of checked FX bars and its refused rows, in one transaction.
 
     `source_name` goes to data_bars.source, `feed` to raw.feed; a better-ranked stored row is kept. Raises UserError for
-    simulated bars on a database that this project's demo did not create.
+    simulated bars on a database that this project's demo did not create. Deadlocks with other writers of the same bars,
+    whose order is their own, and lost races are tried again.
     """
     if feed == "simulated":
         require_simulation_allowed(conn)
@@ -117,13 +118,13 @@ def write_fx(conn: psycopg.Connection, source_name: str, feed: str, batch: Batch
         "source": source_name,
         "raw": Jsonb({"feed": feed}),
     }
-    with conn.transaction():
-        _write_rejected(conn, source_name, batch.rejected)
-        if not bars:
-            return WriteResult(rejected=len(batch.rejected))
-        row = conn.execute(_write_statement(conn), values).fetchone()
-    inserted, updated, unchanged, outranked, _ = row or (0, 0, 0, 0, 0)
-    return WriteResult(inserted, updated, unchanged, outranked, len(batch.rejected))
+    for attempt in _retrying():
+        with attempt, conn.transaction():
+            _write_rejected(conn, source_name, batch.rejected)
+            row = conn.execute(_write_statement(conn), values).fetchone() if bars else None
+            inserted, updated, unchanged, outranked, _ = row or (0, 0, 0, 0, 0)
+            return WriteResult(inserted, updated, unchanged, outranked, len(batch.rejected))
+    raise AssertionError("unreachable: Retrying re-raises")
 
 
 def require_simulation_allowed(conn: psycopg.Connection) -> None:
@@ -219,12 +220,7 @@ def roll_up(
 
 def _write_range(conn: psycopg.Connection, target: str, call: str, values: dict[str, object]) -> dict:
     values = {**values, "target": target}
-    for attempt in Retrying(
-        retry=retry_if_exception_type(_RETRYABLE),
-        stop=stop_after_attempt(6),
-        wait=wait_random_exponential(0.05, 2),
-        reraise=True,
-    ):
+    for attempt in _retrying():
         with attempt, conn.transaction():
             conn.execute("SELECT dxy.lock_days(%(start)s, %(end)s)", values)
             conn.execute(load("queries/consume_touched"), values)
@@ -234,6 +230,15 @@ def _write_range(conn: psycopg.Connection, target: str, call: str, values: dict[
                 raise ContractViolation(str(envelope.get("error", "no answer")))
             return envelope
     raise AssertionError("unreachable: Retrying re-raises")
+
+
+def _retrying() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(_RETRYABLE),
+        stop=stop_after_attempt(6),
+        wait=wait_random_exponential(0.05, 2),
+        reraise=True,
+    )
 
 
 def _years(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -21,6 +21,13 @@ _URL_PASSWORD = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://[^:/@\s?#]*):\S+@")
 _KEY_PASSWORD = re.compile(
     r"(?P<key>\w*(?:password|passwd|api_?key|token|secret)\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
 )
+# A URL on which every parser agrees. Where a password holds an unescaped special character each takes another part of it
+# for host, port or parameter, and quotes that part when it cannot be used.
+_HOST: Final = r"(?:\[[^@\]\s]*\]|[^@/?#\[\]\s:,]*)(?::\d*)?"
+_CLEAR_URL: Final = re.compile(
+    r"[A-Za-z][\w+]*://(?:(?:[^@/?#\[\]\s%]|%[0-9a-fA-F]{2})*@)?"
+    rf"{_HOST}(?:,{_HOST})*(?:/[^@?#\s]*)?(?:\?[^=&\s]+=[^&\s]*(?:&[^=&\s]+=[^&\s]*)*)?"
+)
 _SECRET_FIELDS: Final = frozenset({"massive_api_key", "alert_urls"})
 
 
@@ -186,6 +193,11 @@ def _database_url(env: Mapping[str, str], name: str) -> str:
     scheme = text.partition("://")[0].partition("+")[0] if "://" in text.partition("=")[0] else ""
     if scheme not in {"", "postgresql", "postgres"}:
         raise UserError(f"{name} is a {scheme} URL; only PostgreSQL is supported", hint="it starts with postgresql://")
+    if scheme and not _CLEAR_URL.fullmatch(text):
+        raise UserError(
+            f"{name} cannot be read: a special character in it is not escaped, or its port is not a number",
+            hint="write special characters of the password as %XX: @ is %40, / is %2F, : is %3A, # is %23, ? is %3F",
+        )
     return text
 
 

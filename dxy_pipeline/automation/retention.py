@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from pydantic import Field
 from sqlalchemy import func, select
 
@@ -40,7 +42,9 @@ class RetentionConfig(dg.Config):
     minutes: float = Field(default=20, description="The job stops after this long; the next day's goes on")
 
 
-@dg.op(description="Remove old runs, but the newest of each partition, and old evaluations.")
+@dg.op(
+    description="Remove old runs, but the newest of each partition, old evaluations, and logs of ticks that are gone."
+)
 def prune_records(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
     if min(config.run_hours, config.evaluation_days, config.minutes) <= 0:
         raise dg.Failure("run_hours, evaluation_days and minutes must be above zero", allow_retries=False)
@@ -48,7 +52,10 @@ def prune_records(context: dg.OpExecutionContext, config: RetentionConfig) -> No
     deadline = time.monotonic() + config.minutes * 60
     runs, finished = delete_runs(context.instance, now - timedelta(hours=config.run_hours), deadline)
     evaluations = delete_evaluations(context.instance, now - timedelta(days=config.evaluation_days))
-    context.add_output_metadata({"runs removed": runs, "evaluations removed": evaluations, "all done": finished})
+    logs = delete_tick_logs(context.instance)
+    context.add_output_metadata({
+        "runs removed": runs, "evaluations removed": evaluations, "tick logs removed": logs, "all done": finished,
+    })  # fmt: skip
 
 
 @dg.op(description="Remove incidents that were over three months ago, with their messages.")
@@ -149,3 +156,24 @@ def delete_evaluations(instance: dg.DagsterInstance, before: datetime) -> int:
             )
         )
     return rows
+
+
+def delete_tick_logs(instance: dg.DagsterInstance) -> int:
+    """Delete the logs of ticks that are gone; returns how many. Dagster purges the ticks and leaves their files."""
+    manager = instance.compute_log_manager
+    if not isinstance(manager, LocalComputeLogManager):
+        return 0  # kept elsewhere: object stores have rules of their own for what is old
+    removed = 0
+    for state in instance.all_instigator_state():
+        place = [state.origin.repository_origin.repository_name, state.instigator_name]
+        try:
+            logged = manager.get_log_keys_for_log_key_prefix(place, ComputeIOType.STDERR)
+        except FileNotFoundError:
+            continue  # it has never said anything
+        # After the files are listed: a tick that begins meanwhile must not lose its log.
+        alive = {str(tick.tick_id) for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)}
+        for key in logged:
+            if key[-1] not in alive:
+                manager.delete_logs(log_key=key)
+                removed += 1
+    return removed

@@ -171,11 +171,11 @@ def read_url(url: str) -> dict[str, Any]:
     plain = f"{scheme.partition('+')[0]}{separator}{rest}"
     try:
         parts = conninfo.conninfo_to_dict(plain)
-    except (psycopg.ProgrammingError, UnicodeError) as error:
+    except (psycopg.ProgrammingError, UnicodeError):
         raise UserError(
             "the database URL cannot be read",
             hint="it looks like postgresql://user:password@host:5432/dbname; write special characters as %XX",
-        ) from error.with_traceback(None)
+        ) from None  # not even in the chain of a trace: its text quotes what it could not read
     if not parts:
         raise UserError("the database URL is empty", hint="set DATABASE_URL, or leave it out for the embedded server")
     return parts

@@ -29,7 +29,7 @@ from dxy_pipeline.checks.planned_rows import release_for_ended_runs
 from dxy_pipeline.core.bars import Bar
 from dxy_pipeline.definitions import build_defs
 from dxy_pipeline.partitions import DAY, day_of, day_start, days, key_of
-from dxy_pipeline.resources import FxFeed, MarketDatabase, PipelineClock
+from dxy_pipeline.resources import MarketDatabase
 from dxy_pipeline.sources.protocol import Batch
 from dxy_pipeline_tests.bars import put_six, remove
 from dxy_pipeline_tests.conftest import NOW
@@ -40,15 +40,6 @@ pytestmark = pytest.mark.timeout(300)
 
 HOUR = timedelta(hours=1)
 MONDAY, TUESDAY = date(2024, 6, 10), date(2024, 6, 11)
-
-
-@pytest.fixture
-def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
-    bar_store.mark_created_by(conn, "demo")
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield Pipeline(
-            instance, MarketDatabase(url_override=db), FxFeed(kind="simulated"), PipelineClock(pinned=NOW.isoformat())
-        )
 
 
 def test_a_range_is_one_run_with_figures_for_each_day(pipeline: Pipeline, conn: psycopg.Connection) -> None:

@@ -21,6 +21,7 @@ from dxy_pipeline.sources.reading import FileOptions
 from dxy_pipeline_tests.bars import MINUTE, PRICE, RATES, T0, dxy_minutes, put, put_six, row_versions, scalar
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.shapes import START, build_shape_p, build_shape_s
+from dxy_pipeline_tests.ui.dagster_ui import wait_for
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -160,6 +161,21 @@ def test_two_loads_of_the_same_rows_at_once(db: str) -> None:
 
 
 # --- derivations --------------------------------------------------------------------------------------------------
+
+
+def test_a_deadlock_with_a_desks_own_writer_is_run_again(db: str, conn: psycopg.Connection) -> None:
+    """It locks the same bars in another order; we are the victim, and the second try writes all six."""
+    write(conn, "file", six())
+    with psycopg.connect(db) as desk, ThreadPoolExecutor(1) as pool:
+        desk.execute("SET deadlock_timeout = '1min'")
+        put(desk, [("USDCHF", T0, 0.9)])
+        ours = pool.submit(write, conn, "file", six(factor=1.01))
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+        wait_for("our write waits", lambda: scalar(desk, blocked, conn.info.backend_pid), every=0.02)
+        put(desk, [("EURUSD", T0, 1.1)])
+        desk.commit()
+        assert ours.result(60) == bar_store.WriteResult(updated=6)
+    assert scalar(conn, "SELECT close::float8 FROM data_bars WHERE canonical_symbol = 'EURUSD'") == 1.0962843
 
 
 def test_derive_over_the_turn_of_the_year(any_conn: psycopg.Connection) -> None:

@@ -50,7 +50,7 @@ def massive(bars: list[Bar], monkeypatch: pytest.MonkeyPatch) -> Iterator[Massiv
 
 @pytest.fixture
 def pipeline(db: str, conn: psycopg.Connection, tmp_path: Path) -> Iterator[Pipeline]:
-    bar_store.mark_created_by(conn, "test")
+    bar_store.mark_created_by(conn, "demo")
     live_state.note(conn, "massive", SINCE)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield Pipeline(

@@ -1,25 +1,33 @@
 """Retention on the storage that production has: Dagster's records in PostgreSQL, settings from our dagster.yaml."""
 
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
-import yaml
-from dagster._core.test_utils import instance_for_test
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.events import StepMaterializationData
+from dagster._core.events.log import EventLogEntry
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.storage.compute_log_manager import ComputeIOType
 
-from dxy_pipeline.automation.retention import delete_runs
-from dxy_pipeline.dagster_storage import psycopg2_url
+from dxy_pipeline.automation.retention import delete_evaluations, delete_runs, delete_tick_logs
 from dxy_pipeline_tests.bars import scalar
-from dxy_pipeline_tests.pg_server import Cluster
 
 pytestmark = pytest.mark.timeout(300)
 
-SETTINGS = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())
 DAILY = dg.DailyPartitionsDefinition(start_date="2024-06-01")
 
 
@@ -35,27 +43,6 @@ def sound() -> dg.AssetCheckResult:
 
 
 DEFS = dg.Definitions(assets=[bars], asset_checks=[sound], executor=dg.in_process_executor)
-
-
-@pytest.fixture
-def storage(server: Cluster, new_database: Callable[..., str]) -> str:
-    return new_database(server, head=False)
-
-
-@pytest.fixture
-def instance(storage: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    overrides: dict[str, Any] = {
-        "storage": {"postgres": {"postgres_url": psycopg2_url(storage)}},
-        "retention": SETTINGS["retention"],
-    }
-    with instance_for_test(overrides=overrides, temp_dir=str(tmp_path)) as found:
-        yield found
-
-
-@pytest.fixture
-def dagster_db(instance: dg.DagsterInstance, storage: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(storage, autocommit=True) as conn:
-        yield conn
 
 
 def run(instance: dg.DagsterInstance, day: str) -> str:
@@ -105,3 +92,121 @@ def test_a_deadline_stops_it_and_the_next_day_goes_on(instance: dg.DagsterInstan
         run(instance, "2024-06-03")
     assert delete_runs(instance, soon(), time.monotonic() - 1) == (0, False)
     assert delete_runs(instance, soon(), time.monotonic() + 60) == (2, True)
+
+
+# --- many days ------------------------------------------------------------------------------------------------------
+
+RUNS_A_DAY, LONG = 4, timedelta(days=40)
+ORIGIN = RemoteInstigatorOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__"), "a_sensor"
+)
+GROWING = ("runs", "run_tags", "event_logs", "asset_check_executions", "job_ticks")
+
+
+def aged(instance: dg.DagsterInstance, at: datetime, event: dg.DagsterEvent, run_id: str, job: str) -> None:
+    """Store an event as of `at`, by the call that Dagster stores its own with."""
+    instance.handle_new_event(
+        EventLogEntry(
+            error_info=None,
+            level="info",
+            user_message="",
+            run_id=run_id,
+            timestamp=at.timestamp(),
+            job_name=job,
+            dagster_event=event,
+        )
+    )
+
+
+def aged_run(instance: dg.DagsterInstance, at: datetime, number: int) -> None:
+    """A finished run as of `at` that materialized its day."""
+    run_id, job = f"{at:%Y%m%d}-{number}", "live_minute"
+    made = dg.AssetMaterialization("bars", partition=f"{at:%Y-%m-%d}", metadata={"said": "x" * 500})
+    instance.run_storage.add_historical_run(
+        dg.DagsterRun(job_name=job, run_id=run_id, status=dg.DagsterRunStatus.SUCCESS, tags={"dxy/automatic": "true"}),
+        at.replace(tzinfo=None),
+    )
+    event = dg.DagsterEvent(
+        dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+        job,
+        event_specific_data=StepMaterializationData(made, []),
+        step_key="bars",
+    )
+    aged(instance, at, event, run_id, job)
+
+
+def aged_evaluation(instance: dg.DagsterInstance, at: datetime) -> None:
+    """What the monitoring sensor reports, as of `at`."""
+    said = dg.AssetCheckEvaluation(asset_key=dg.AssetKey("bars"), check_name="sound", passed=True)
+    event = dg.DagsterEvent(dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, "", event_specific_data=said)
+    aged(instance, at, event, "", "")
+
+
+def aged_tick(instance: dg.DagsterInstance, at: datetime, status: TickStatus) -> str:
+    """A tick as of `at`, with the log that it wrote; returns its id."""
+    tick = instance.create_tick(
+        TickData(
+            ORIGIN.get_id(), ORIGIN.instigator_name, InstigatorType.SENSOR, status, at.timestamp(),
+            run_ids=[], run_keys=[], selector_id=ORIGIN.get_selector().get_id(),
+        )
+    )  # fmt: skip
+    key = ["__repository__", ORIGIN.instigator_name, str(tick.tick_id)]
+    with instance.compute_log_manager.open_log_stream(key, ComputeIOType.STDERR) as log:
+        assert log is not None
+        log.write("looked")
+    return str(tick.tick_id)
+
+
+def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> None:
+    """What the daemon does behind each tick, by our dagster.yaml."""
+    for status, days_kept in instance.get_tick_retention_settings(InstigatorType.SENSOR).items():
+        if days_kept > 0:
+            before = (now - timedelta(days=days_kept)).timestamp()
+            instance.purge_ticks(ORIGIN.get_id(), ORIGIN.get_selector().get_id(), before, [status])
+
+
+def size(conn: psycopg.Connection) -> int:
+    """The bytes of the tables that grow, as after a quiet hour."""
+    conn.execute(f"VACUUM {', '.join(GROWING)}")
+    return int(
+        scalar(conn, "SELECT sum(pg_total_relation_size(t::regclass)) FROM unnest(%s::text[]) AS t", list(GROWING))
+    )
+
+
+def test_forty_days_come_to_rest_within_bounds(instance: dg.DagsterInstance, dagster_db: psycopg.Connection) -> None:
+    """After each day the daily job; in the end there is what is to be kept, and the tables stopped growing."""
+    instance.add_instigator_state(
+        InstigatorState(ORIGIN, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
+    )
+    start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - LONG
+    sizes: list[int] = []
+    for day in range(LONG.days):
+        morning = start + timedelta(days=day)
+        for number in range(RUNS_A_DAY):
+            at = morning + number * timedelta(hours=6)
+            aged_run(instance, at, number)
+            aged_evaluation(instance, at)
+            aged_tick(instance, at, TickStatus.SKIPPED)
+            aged_tick(instance, at, TickStatus.SUCCESS)
+        now = morning + timedelta(days=1)
+        purge_ticks(instance, now)
+        assert delete_runs(instance, now - timedelta(hours=48), time.monotonic() + 60)[1]
+        delete_evaluations(instance, now - timedelta(days=30))
+        delete_tick_logs(instance)
+        if day >= LONG.days - 8:
+            sizes.append(size(dagster_db))
+
+    days_gone = LONG.days - 2
+    assert scalar(dagster_db, "SELECT count(*) FROM runs") == 2 * RUNS_A_DAY + days_gone, "the newest of each day"
+    assert len(instance.get_materialized_partitions(dg.AssetKey("bars"))) == LONG.days
+    events = "SELECT count(*) FROM event_logs WHERE run_id <> ''"
+    assert scalar(dagster_db, events) == 2 * RUNS_A_DAY + days_gone
+    assert scalar(dagster_db, "SELECT count(*) FROM asset_check_executions") == 30 * RUNS_A_DAY
+    assert scalar(dagster_db, "SELECT count(*) FROM event_logs WHERE run_id = ''") == 30 * RUNS_A_DAY
+    ticks = "SELECT count(*) FROM job_ticks WHERE status = %s"
+    assert scalar(dagster_db, ticks, "SKIPPED") == RUNS_A_DAY
+    assert scalar(dagster_db, ticks, "SUCCESS") == 7 * RUNS_A_DAY
+    manager = instance.compute_log_manager
+    logs = manager.get_log_keys_for_log_key_prefix(["__repository__", ORIGIN.instigator_name], ComputeIOType.STDERR)
+    assert len(logs) == 8 * RUNS_A_DAY
+    assert sizes[-1] <= 1.05 * sizes[0], "after the thirty days of evaluations nothing grows but a run a day"
