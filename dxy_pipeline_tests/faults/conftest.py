@@ -44,6 +44,24 @@ def alive(conn: psycopg.Connection, at: datetime) -> None:
     alerts.beat(conn, DAILY_CHECKS, at)
 
 
+def conceal(conn: psycopg.Connection, after: datetime) -> None:
+    """Put the FX bars from `after` on aside, for `reveal`: a bar of the future is a fault of its own."""
+    future = "FROM public.data_bars WHERE canonical_symbol <> 'DXY' AND ts_utc >= %s"
+    conn.execute(f"CREATE TABLE public.later AS SELECT * {future}", (after,))
+    conn.execute(f"DELETE {future}", (after,))
+    conn.execute("DELETE FROM dxy.touched_range")  # what follows from them is derived already
+
+
+def reveal(conn: psycopg.Connection, until: datetime) -> None:
+    """Bring the concealed bars of the minutes before `until`."""
+    conn.execute(
+        "WITH due AS (DELETE FROM public.later WHERE ts_utc < %s RETURNING *)"
+        " INSERT INTO public.data_bars SELECT * FROM due",
+        (until,),
+    )
+    conn.execute("DELETE FROM dxy.touched_range")
+
+
 def copy_of(server: Cluster, url: str) -> str:
     """Make a copy of a database nobody is connected to; return its URL."""
     name = f"t_{secrets.token_hex(6)}"

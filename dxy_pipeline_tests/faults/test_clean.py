@@ -14,7 +14,7 @@ from dxy_pipeline.checks import history
 from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.checks.watch import look
 from dxy_pipeline.core import fx_week
-from dxy_pipeline_tests.faults.conftest import alive, fill
+from dxy_pipeline_tests.faults.conftest import alive, conceal, fill, reveal
 from dxy_pipeline_tests.pg_server import Cluster
 
 FORTNIGHT = timedelta(days=14)
@@ -39,6 +39,7 @@ def test_a_clean_fortnight_fires_nothing(server: Cluster, new_database, name: st
     start = PERIODS[name]
     with psycopg.connect(new_database(server), autocommit=True, options="-c TimeZone=UTC") as conn:
         fill(conn, start, start + FORTNIGHT)
+        conceal(conn, start)
         conn.execute("VACUUM ANALYZE")
         conn.execute("UPDATE dxy.heartbeat SET beat_at = %s", (start,))
         conn.execute("UPDATE dxy.feed_progress SET fetched_until = %s", (start,))
@@ -46,6 +47,7 @@ def test_a_clean_fortnight_fires_nothing(server: Cluster, new_database, name: st
         shut = looked = whole = 0
         for at in instants(start, start + FORTNIGHT):
             alive(conn, at)
+            reveal(conn, at)
             if looked % 8 == 0:
                 results = run_checks(conn, at, rhythm="daily")
                 history.record(conn, results, at)

@@ -7,7 +7,7 @@ import pytest
 
 from dxy_pipeline import alerts
 from dxy_pipeline.checks.watch import look
-from dxy_pipeline_tests.faults.conftest import NOW, alive, derive
+from dxy_pipeline_tests.faults.conftest import NOW, alive, conceal, derive, reveal
 from dxy_pipeline_tests.faults.faults import MINUTE, drop_fx
 from dxy_pipeline_tests.receiver import receiving
 
@@ -18,11 +18,13 @@ BEGIN, END = NOW - timedelta(minutes=90, seconds=30), NOW - timedelta(minutes=30
 def test_an_hour_without_eurusd_is_one_alert(live: psycopg.Connection) -> None:
     drop_fx(live, ("EURUSD",), BEGIN, END)
     derive(live, BEGIN - timedelta(hours=1), NOW)
+    conceal(live, BEGIN - timedelta(hours=1))
     told: list[tuple[str, str]] = []
     with receiving() as receiver:
         at = BEGIN - 2 * MINUTE
         while at < NOW:
             alive(live, at)
+            reveal(live, at)
             for turn in look(live, live, at, [receiver.url]).changed:
                 told.append((turn.cause, f"{turn.state} after {(at - BEGIN) / MINUTE:.0f} minutes"))
             alerts.deliver(live, alerts.targets([receiver.url]), at)
