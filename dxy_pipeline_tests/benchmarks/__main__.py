@@ -1,7 +1,7 @@
 """`make bench`: every bound on speed, memory and latency, measured and printed; exit code 1 when one is missed.
 
 `--quick` measures a month instead of a year in under a minute (ratios are a little worse there: fixed costs weigh
-more) and leaves migration and latency out; `--only NAME` measures one part.
+more) and leaves migration and services out; `--only NAME` measures one part.
 """
 
 import argparse
@@ -13,19 +13,31 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from dxy_pipeline_tests.benchmarks import by_pandas, dagster_cost, figures, growth, latency, migration, rolling, writing
+from dxy_pipeline_tests.benchmarks import (
+    by_pandas,
+    dagster_cost,
+    figures,
+    growth,
+    latency,
+    migration,
+    records,
+    rolling,
+    writing,
+)
 from dxy_pipeline_tests.benchmarks.figures import Figure
 from dxy_pipeline_tests.benchmarks.market import FULL, QUICK, Market, Sizes, market, server
 
-PARTS = ("writing", "rolling", "pandas", "growth", "dagster", "migration", "latency")
-LONG = {"migration", "latency"}  # not in the quick mode
+PARTS = ("writing", "rolling", "pandas", "growth", "dagster", "migration", "latency", "records")
+LONG = {"migration", "latency", "records"}  # not in the quick mode
 BOTH_SPANS = {"growth", "dagster"}
 
 
 def main() -> int:
     """Measure what is asked for, print and save it."""
     parser = argparse.ArgumentParser(prog="python -m dxy_pipeline_tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a month instead of a year, without migration and latency")
+    parser.add_argument(
+        "--quick", action="store_true", help="a month instead of a year, without migration and services"
+    )
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; may be given more than once")
     asked = parser.parse_args()
     sizes = QUICK if asked.quick else FULL
@@ -45,9 +57,9 @@ def main() -> int:
 
 
 def measure(parts: list[str], sizes: Sizes, console: Console) -> Iterator[Figure]:
-    """Yield the figures of the parts, on one server; latency has services of its own."""
+    """Yield the figures of the parts, on one server; latency and records have services of their own."""
     with ExitStack() as open_things:
-        if set(parts) - {"latency"}:
+        if set(parts) - {"latency", "records"}:
             running = open_things.enter_context(server())
             span = f"{sizes.year.days} days"
             console.print(f"[dim]writing {span} of minutes of six pairs[/]")
@@ -70,6 +82,8 @@ def measure(parts: list[str], sizes: Sizes, console: Console) -> Iterator[Figure
                 yield from migration.measure(running)
     if "latency" in parts:
         yield from latency.measure()
+    if "records" in parts:
+        yield from records.measure()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ import psycopg
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.bars import Timeframe
 from dxy_pipeline.core.index import SYMBOLS
+from dxy_pipeline_tests.bars import RATES, put, put_six
 from dxy_pipeline_tests.benchmarks.figures import Figure
 from dxy_pipeline_tests.benchmarks.market import statement
 from dxy_pipeline_tests.integration.test_celery import CELERY, end_tree, start_worker
@@ -31,24 +33,21 @@ MINUTE: Final = Timeframe.M1.delta
 SAMPLES: Final = 3  # minutes of each launcher
 EXTERNAL_SAMPLES: Final = 5
 LIMIT: Final = 180.0
-BAR: Final = (
-    "INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, source)"
-    " VALUES (%s, '1m', %s, 1, 1, 1, 1, 0, 'ingest')"
-)
+STRIDE: Final = 5 * MINUTE  # a sample for each 5m bar
 
 
 def measure() -> Iterator[Figure]:
     """Yield the figures: the 95th percentile of the samples. A shut market has no minutes to fetch: then only `external`."""
-    with _place() as place:
+    with service_place() as place:
         up = Up.start(place / "data", DXY_FX_SOURCE="external")
         try:
-            taken = _external(up)
+            taken = external(up)
         finally:
             up.stop()
         yield _figure("external: commit of the sixth bar to DXY 1m, 5m, 1h, p95", taken, 15)
     if not fx_week.is_open(datetime.now(UTC)):
         return
-    with _place() as place:
+    with service_place() as place:
         up = Up.start(place / "data", DXY_FX_SOURCE="simulated")
         try:
             taken = _fetched(up)
@@ -56,7 +55,7 @@ def measure() -> Iterator[Figure]:
             up.stop()
         yield _figure("fetched, default launcher: minute's end to DXY 1m, 5m, 1h, p95", taken, 12)
     if redis := shutil.which("redis-server"):
-        with _place() as place:
+        with service_place() as place:
             yield _figure("fetched, Celery launcher: minute's end to DXY 1m, 5m, 1h, p95", _by_celery(place, redis), 5)
 
 
@@ -65,7 +64,8 @@ def _figure(name: str, taken: list[float], bound: float) -> Figure:
 
 
 @contextmanager
-def _place() -> Iterator[Path]:
+def service_place() -> Iterator[Path]:
+    """A directory for services, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="dxy-latency-") as directory:
         Path(directory).chmod(0o755)  # as root the server runs as nobody
         yield Path(directory)
@@ -110,18 +110,24 @@ def _fetched(up: Up) -> list[float]:
     return taken
 
 
-def _external(up: Up) -> list[float]:
-    """Be the other worker: write a minute's six bars, commit, and see how long the index takes."""
+def external(up: Up, samples: int = EXTERNAL_SAMPLES) -> list[float]:
+    """Be the other worker: write a minute's six bars, commit, and see how long the index takes; `samples` times.
+
+    The minutes around are there already, so that each sample changes a bar of every timeframe. Public: a test asks the
+    same of the services, with a generous bound.
+    """
     taken: list[float] = []
-    open_until = datetime.now(UTC) - timedelta(minutes=10)
-    while not fx_week.is_open(open_until):
-        open_until -= timedelta(hours=1)
+    last = datetime.now(UTC).replace(second=0, microsecond=0) - 10 * MINUTE
+    while not fx_week.is_open(last - timedelta(hours=3)) or not fx_week.is_open(last):
+        last -= timedelta(hours=1)
+    minutes = [last - sample * STRIDE for sample in range(samples, -1, -1)]
     with up.database("dxy") as conn:
-        for sample in range(EXTERNAL_SAMPLES + 1):
-            minute = open_until.replace(second=0, microsecond=0) - sample * MINUTE
+        for start, end in pairwise([last - timedelta(hours=3), *minutes]):
+            put_six(conn, start + MINUTE, (end - start) // MINUTE - 1)
+        for sample, minute in enumerate(minutes):
             with conn.transaction():
                 for symbol in SYMBOLS:
-                    conn.execute(BAR, (symbol, minute))
+                    put(conn, [(symbol, minute, RATES[symbol])])
             committed = datetime.now(UTC)
             seen = _visible(conn, minute)
             if seen is not None and sample:  # the first one waits for the services to get going

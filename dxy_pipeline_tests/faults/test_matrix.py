@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dxy_pipeline_tests.faults.matrix import PROPERTY, drawn
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 CONFTEST = """
 import pathlib
 import pytest
@@ -46,7 +47,7 @@ def run(place: Path, wanted: int, *options: str) -> subprocess.CompletedProcess[
         "worksteal",
         *options,
     ]
-    return subprocess.run(command, cwd=place, env=dict(os.environ), capture_output=True, text=True, timeout=120,
+    return subprocess.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=120,
                           check=False)  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dxy_pipeline.automation.jobs import LATE_JOB
 from dxy_pipeline.dagster_storage import psycopg2_url
 from dxy_pipeline.db.embedded import EmbeddedServer
 from dxy_pipeline.services import rotate
+from dxy_pipeline_tests.benchmarks import latency
 from dxy_pipeline_tests.ui.dagster_ui import Up, free_port, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(400)]
@@ -73,6 +75,17 @@ def test_killed_and_started_again_it_recovers_and_ends_everything(data_dir: Path
     assert second.stop() == 0
     wait_for("all processes end", lambda: not processes_of(data_dir), limit=30)
     assert second.process.stdout is not None
+
+
+def test_the_sixth_bar_of_another_worker_reaches_every_timeframe(data_dir: Path) -> None:
+    """By the sensor for late data, within seconds: `make bench` says how many, here only that nobody waits for long."""
+    up = Up.start(data_dir, DXY_FX_SOURCE="external")
+    taken = latency.external(up, samples=1)
+    late = [run["status"] for run in up.runs() if run["jobName"] == LATE_JOB]
+    assert up.stop() == 0
+    assert len(taken) == 1
+    assert taken[0] < 60
+    assert "SUCCESS" in late
 
 
 def test_a_port_in_use_is_one_line_that_names_it(data_dir: Path) -> None:

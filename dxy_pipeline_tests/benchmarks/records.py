@@ -1,0 +1,103 @@
+"""What every-minute operation adds to Dagster's records in a day, and what a year of it comes to under retention.
+
+Measured on the services of `dxy up` as they are, minute by minute: launched runs, schedule and sensors, one heartbeat
+of the monitoring. What is kept for how long is `automation.retention` and `retention` in dagster.yaml.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+import psycopg
+import yaml
+
+from dxy_pipeline.automation.monitoring import HEARTBEAT
+from dxy_pipeline.automation.retention import RetentionConfig, delete_runs
+from dxy_pipeline.dagster_storage import DATABASE
+from dxy_pipeline.services import CHECKOUT
+from dxy_pipeline_tests.benchmarks.figures import Figure
+from dxy_pipeline_tests.benchmarks.latency import service_place
+from dxy_pipeline_tests.benchmarks.market import statement
+from dxy_pipeline_tests.ui.dagster_ui import Up, wait_for
+
+WINDOW: Final = HEARTBEAT  # holds each evaluation once
+DAY: Final = timedelta(days=1)
+MINUTES: Final = DAY // timedelta(minutes=1)
+MB: Final = 1e6
+YEAR_BOUND: Final = 2000.0
+
+Records = dict[str, tuple[int, float]]
+
+
+def measure() -> Iterator[Figure]:
+    """Yield rows and megabytes a day by kind, the year under retention, and how long the daily job works."""
+    with service_place() as place:
+        up = Up.start(place / "data", DXY_FX_SOURCE="simulated")
+        try:
+            day = _a_day(up)
+            each = _removal(up)
+        finally:
+            up.stop()
+    for kind, (rows, size) in sorted(day.items()):
+        yield Figure(f"Dagster's records: {kind}, rows a day", rows)
+        yield Figure(f"Dagster's records: {kind}, a day", size / MB, unit=" MB")
+    yield Figure("Dagster's records after a year of every-minute operation", year(day) / MB, YEAR_BOUND, " MB")
+    yield Figure("retention job: a day's runs", MINUTES * each, 600, " s")
+
+
+def year(day: Mapping[str, tuple[int, float]]) -> float:
+    """Return the bytes there are after a year at the fullest moment, just before the daily job; `day`: a day's growth."""
+    kept = RetentionConfig()
+    purged = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())["retention"]["sensor"]["purge_after_days"]
+    days = {
+        "runs": kept.run_hours / 24 + 1 + 365 / MINUTES,  # and the newest run of each day
+        "evaluations": kept.evaluation_days + 1,
+        "skipped ticks": purged["skipped"],
+        "ticks": purged["success"],
+        "tick logs": purged["skipped"] + 1,
+    }
+    return sum(size * days[kind] for kind, (_, size) in day.items())
+
+
+def _a_day(up: Up) -> Records:
+    """Watch the records grow for a while, from the middle of a minute to the middle of one, scaled to a day."""
+    with up.database(DATABASE) as conn:
+        runs = "SELECT count(*) FROM runs WHERE pipeline_name = 'live_minute' AND status = 'SUCCESS'"
+        wait_for("the first run has caught up", lambda: _first(conn, runs), limit=300)
+        time.sleep((30 - datetime.now(UTC).second) % 60)
+        before = _records(conn, up.data_dir)
+        time.sleep(WINDOW.total_seconds())
+        after = _records(conn, up.data_dir)
+    share = DAY / WINDOW
+    none = (0, 0.0)
+    return {
+        kind: (round((rows - before.get(kind, none)[0]) * share), (size - before.get(kind, none)[1]) * share)
+        for kind, (rows, size) in after.items()
+    }
+
+
+def _records(conn: psycopg.Connection, data_dir: Path) -> Records:
+    found = {kind: (rows, size) for kind, rows, size in conn.execute(statement("records")).fetchall()}
+    logs = [path.stat().st_blocks * 512 for path in (data_dir / "dagster_home" / "storage").rglob("*.err")]
+    return {**found, "tick logs": (len(logs), float(sum(logs)))}
+
+
+def _removal(up: Up) -> float:
+    """Return the seconds that the daily job needs for each run it removes."""
+    os.environ["DXY_DATA_DIR"] = str(up.data_dir)
+    try:
+        with dg.DagsterInstance.from_config(str(up.data_dir / "dagster_home")) as instance:
+            began = time.perf_counter()
+            removed, _ = delete_runs(instance, datetime.now(UTC), time.monotonic() + 600)
+            return (time.perf_counter() - began) / max(removed, 1)
+    finally:
+        del os.environ["DXY_DATA_DIR"]
+
+
+def _first(conn: psycopg.Connection, query: str) -> int:
+    row = conn.execute(query).fetchone()  # ty: ignore[no-matching-overload]
+    return int(row[0]) if row else 0

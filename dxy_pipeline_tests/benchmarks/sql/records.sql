@@ -1,0 +1,24 @@
+-- Rows and bytes of Dagster's storage by what bounds them, and the largest share of each table's bytes that is overhead.
+-- A row's bytes carry their share of the table's indexes, page headers and free space.
+WITH rows AS (
+    SELECT 'event_logs' AS name, CASE e.run_id WHEN '' THEN 'evaluations' ELSE 'runs' END AS kind,
+        pg_column_size(e.*) AS bytes
+    FROM event_logs AS e
+    UNION ALL
+    SELECT 'asset_check_executions', CASE c.run_id WHEN '' THEN 'evaluations' ELSE 'runs' END, pg_column_size(c.*)
+    FROM asset_check_executions AS c
+    UNION ALL
+    SELECT 'runs', 'runs', pg_column_size(r.*) FROM runs AS r
+    UNION ALL
+    SELECT 'run_tags', 'runs', pg_column_size(t.*) FROM run_tags AS t
+    UNION ALL
+    SELECT 'job_ticks', CASE j.status WHEN 'SKIPPED' THEN 'skipped ticks' ELSE 'ticks' END, pg_column_size(j.*)
+    FROM job_ticks AS j
+),
+tables AS (
+    SELECT r.name, pg_total_relation_size(r.name::regclass)::float8 / sum(r.bytes) AS overhead FROM rows AS r GROUP BY r.name
+)
+SELECT r.kind, count(*) AS rows, sum(r.bytes * t.overhead)::float8 AS bytes
+FROM rows AS r
+JOIN tables AS t USING (name)
+GROUP BY r.kind;
