@@ -47,8 +47,8 @@ def run(place: Path, wanted: int, *options: str) -> subprocess.CompletedProcess[
         "worksteal",
         *options,
     ]
-    return subprocess.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=120,
-                          check=False)  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_two_workers_make_one_matrix_with_every_fault(tmp_path: Path) -> None:
