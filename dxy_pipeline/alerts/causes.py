@@ -119,7 +119,9 @@ def root_causes(findings: Iterable[Finding], older: Iterable[Finding] = ()) -> l
     same cause in both is one.
     """
     causes = {cause.key: cause for cause in _causes(findings, _silence, _gaps)}
-    for cause in _causes(older, _old_gaps):
+    # Asked of all that is stored each minute, completeness explains the holes that the look at the history found.
+    lost = [f for f in findings if f"{f.asset_key}.{f.name}" == "dxy_1m.completeness"]
+    for cause in _causes([*older, *lost], _old_gaps):
         same = causes.setdefault(cause.key, cause)
         if same is not cause:
             same.checks = {**cause.checks, **same.checks} | {

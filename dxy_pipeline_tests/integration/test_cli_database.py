@@ -132,7 +132,7 @@ def test_an_unreachable_database(dxy: Callable[..., Ran]) -> None:
     [
         ("mysql://host/db", "only PostgreSQL is supported"),
         ("nonsense", "DATABASE_URL is not a PostgreSQL URL"),
-        ("postgresql://a:b@[::1/x", "the database URL cannot be read"),
+        ("postgresql://a:b@[::1/x", "DATABASE_URL cannot be read"),
     ],
 )
 def test_a_wrong_url(dxy: Callable[..., Ran], url: str, words: str) -> None:
