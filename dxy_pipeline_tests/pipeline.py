@@ -109,7 +109,7 @@ class Pipeline:
     def late_runs(self) -> Iterator[dg.ExecuteInProcessResult]:
         """Do what the daemon does for late data, whose time to settle is over, until the sensor asks for nothing."""
         while True:
-            with self.market.connect("test") as conn:
+            with psycopg.connect(self.market.url(), autocommit=True) as conn:
                 conn.execute("UPDATE dxy.touched_range SET touched_at = touched_at - interval '2 minutes'")
             asked = self.sensor(late_data_sensor)
             if isinstance(asked, dg.SkipReason):
