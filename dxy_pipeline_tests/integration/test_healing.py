@@ -265,7 +265,13 @@ def massive(monkeypatch: pytest.MonkeyPatch) -> Iterator[MassiveServer]:
         yield running
 
 
-MOODS = {"500": "unavailable", "401": "refused", "429 for long": "unavailable", "html": "refused", "cut": "unavailable"}
+MOODS = {
+    "500": "unavailable",
+    "401": "refused",
+    "429 for long": "unavailable",
+    "html": "unavailable",
+    "cut": "unavailable",
+}
 
 
 def test_a_failing_source_is_a_state_for_as_long_as_it_lasts(
