@@ -200,7 +200,8 @@ def test_two_runs_of_one_backfill_are_both_green(stage: Stage, instance: dg.Dags
 @pytest.mark.parametrize("file", ["dagster.yaml", "deploy/celery/dagster.yaml"])
 def test_a_run_that_waits_for_the_pool_takes_no_place_in_the_queue(file: str) -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / file).read_text())
-    assert config["concurrency"] == {"pools": {"granularity": "run", "default_limit": 1}}
+    assert config["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert config["concurrency"]["runs"] == {"max_concurrent_runs": 4}  # in run_queue Dagster refuses it beside pools
     assert job.migrated_dxy_1m.op.pool == job.POOL
     with dg.instance_for_test(overrides={"concurrency": config["concurrency"]}) as configured:
         info = configured.get_concurrency_config()
