@@ -22,8 +22,9 @@ from dxy_pipeline.checks.dagster_checks import build_checks
 from dxy_pipeline.migration.job import migration_assets, migration_checks, migration_jobs
 from dxy_pipeline.resources import default_resources
 
-# A year's backfill is 1,460 materializations: one insert each is 22 ms on Dagster's storage, in batches 1 ms.
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+# A year's backfill is 1,460 materializations: one insert each is 22 ms on Dagster's storage, in batches 1 ms. A batch is
+# held in memory: of 250 it is no more for four years than for one, of 1,000 it is 25 MB more and not faster.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "250")
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:

@@ -23,7 +23,7 @@ FUNCTIONS = (
     "assert_rollup_writable",
     "touch_targets",
     "bar_images",
-    "note_unverifiable",
+    "unverifiable",
     "refuse_changed_rows",
     "touch_trigger",
     "touch_truncate",

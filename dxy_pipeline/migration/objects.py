@@ -67,7 +67,7 @@ def deploy(conn: psycopg.Connection[Any], db: Database, guard: Callable[[], None
 
 def withdraw(conn: psycopg.Connection[Any]) -> None:
     """Remove undo images, notes and views (a rollback's last step; the functions stay, nothing calls them)."""
-    conn.execute("DELETE FROM dxy.unverifiable_minute")
+    conn.execute("DELETE FROM dxy.unverifiable_day")
     conn.execute(trusted(f"DROP VIEW IF EXISTS {_VIEWS}"))
     conn.execute("DROP TABLE IF EXISTS dxy.migration_undo")
     conn.execute("DELETE FROM dxy.function_digest WHERE name = 'migration/images'")

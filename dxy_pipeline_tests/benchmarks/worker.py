@@ -1,7 +1,8 @@
 """What a launched run of a range is, as a process of its own that says what it cost: boot, run, peak memory.
 
 It does what `dagster api execute_run` does in it: load the definitions, open Dagster's storage, run the job, keep no
-event. Called by `dagster_cost`; the environment names databases and Dagster home.
+event. The run counts from its creation, when Dagster stores a planned materialization for each partition. Called by
+`dagster_cost`; the environment names databases and Dagster home.
 """
 
 import argparse
@@ -32,8 +33,8 @@ def main() -> None:
 
     job = defs.resolve_job_def("materialize_range")
     with dg.DagsterInstance.get() as instance:
-        run = instance.create_run_for_job(job, tags={RANGE_START: asked.first, RANGE_END: asked.last})
         began = time.time()
+        run = instance.create_run_for_job(job, tags={RANGE_START: asked.first, RANGE_END: asked.last})
         for event in execute_run_iterator(InMemoryJob(job), run, instance):
             if event.is_failure:
                 raise SystemExit(f"the run failed: {event.message}")

@@ -224,7 +224,7 @@ def test_a_migrated_minute_without_inputs_counts_neither_way(conn: psycopg.Conne
         """ '{"kind": "dxy", "migrated_from": "derived_data_bars"}')""",
         (NOW - 10 * HOUR,),
     )
-    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (NOW - 10 * HOUR,))
+    conn.execute("SELECT dxy.note_unverifiable(%s)", ([NOW - 10 * HOUR],))
     found = failed(run_checks(conn, NOW, only=["count_match", "drift", "source_synthetic"]))
     assert found == {}
 

@@ -352,7 +352,7 @@ def migrated_bar(conn: psycopg.Connection, ts: datetime, price: float) -> None:
 
 def test_a_migrated_bar_without_inputs_is_kept(conn: psycopg.Connection) -> None:
     migrated_bar(conn, T0, 104.5)
-    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (T0,))
+    conn.execute("SELECT dxy.note_unverifiable(%s)", ([T0],))
     before = row_versions(conn)
     envelope = derive(conn, T0, T0 + HOUR)
     assert (envelope["inserted"], envelope["updated"], envelope["deleted"]) == (0, 0, 0)

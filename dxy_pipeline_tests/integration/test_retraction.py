@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dxy_pipeline.checks import engine
 from dxy_pipeline.core.index import index_price
@@ -85,7 +87,7 @@ def test_a_migrated_bar_whose_inputs_were_there_is_retracted_with_them(any_conn:
     """Only a minute noted as unverifiable is exempt, and only until it is derived from complete inputs."""
     for minute in range(3):
         dxy_row(any_conn, minute, 104.5, MIGRATED)
-    any_conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s), (%s)", (T0, T0 + MINUTE))
+    any_conn.execute("SELECT dxy.note_unverifiable(%s)", ([T0, T0 + MINUTE],))
     put_six(any_conn, T0 + 2 * MINUTE)
     remove(any_conn, "USDCHF", T0 + 2 * MINUTE)
     assert violations(any_conn) == {"count_match": 1, "drift": 0}
@@ -102,17 +104,36 @@ def test_a_migrated_bar_whose_inputs_were_there_is_retracted_with_them(any_conn:
 def test_a_minute_derived_from_complete_inputs_is_unverifiable_no_longer(conn: psycopg.Connection, off: float) -> None:
     """Whether its migrated row agrees and stays, or is replaced: from here on it follows its inputs."""
     dxy_row(conn, 0, round(index_price(RATES), 8) + off, MIGRATED)
-    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (T0,))
+    conn.execute("SELECT dxy.note_unverifiable(%s)", ([T0],))
     put_six(conn, T0)
     assert derive(conn, T0, T0 + HOUR)["updated"] == (1 if off else 0)
-    assert scalar(conn, "SELECT count(*) FROM dxy.unverifiable_minute") == 0
+    assert scalar(conn, "SELECT count(*) FROM dxy.unverifiable_day") == 0
     remove(conn, "USDJPY", T0)
     assert derive(conn, T0, T0 + HOUR)["deleted"] == 1
 
 
 def test_one_input_of_six_is_no_evidence(conn: psycopg.Connection) -> None:
     dxy_row(conn, 0, 104.5, MIGRATED)
-    conn.execute("INSERT INTO dxy.unverifiable_minute (ts_utc) VALUES (%s)", (T0,))
+    conn.execute("SELECT dxy.note_unverifiable(%s)", ([T0],))
     put(conn, [("EURUSD", T0, 1.08)])
     assert derive(conn, T0, T0 + HOUR)["deleted"] == 0
-    assert scalar(conn, "SELECT count(*) FROM dxy.unverifiable_minute") == 1
+    assert scalar(conn, "SELECT count(*) FROM dxy.unverifiable_day") == 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 3 * 1440)))))
+def test_notes_add_and_go_by_the_minute(conn: psycopg.Connection, steps: list[tuple[bool, set[int]]]) -> None:
+    """Whatever the order and the days, and no day is left that says nothing."""
+    conn.execute("DELETE FROM dxy.unverifiable_day")
+    noted: set[int] = set()
+    for adds, minutes in steps:
+        call = "add" if adds else "forget"
+        conn.execute(f"SELECT dxy.{call}_unverifiable(%s::timestamptz[])", ([T0 + m * MINUTE for m in minutes],))
+        noted = noted | minutes if adds else noted - minutes
+        found = conn.execute(
+            "SELECT m FROM generate_series(0, 3 * 1440) AS m WHERE dxy.is_unverifiable(%s + m * interval '1 minute')",
+            (T0,),
+        ).fetchall()
+        assert {row[0] for row in found} == noted
+        days = scalar(conn, "SELECT array_agg(day ORDER BY day) FROM dxy.unverifiable_day")
+        assert (days or []) == sorted({(T0 + m * MINUTE).date() for m in noted})

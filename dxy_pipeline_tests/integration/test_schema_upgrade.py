@@ -269,6 +269,24 @@ def test_version_by_version_ends_where_one_upgrade_does(any_empty_db: str, any_d
         assert scalar(conn, "SELECT to_regclass('public.alembic_version')") is None  # dagster-postgres owns that name
 
 
+def test_notes_of_unverifiable_minutes_come_along(any_empty_db: str) -> None:
+    """Up to version 0003 each was a row of its own."""
+    minutes = "generate_series('2024-01-01 23:50+00'::timestamptz, '2024-01-02 00:10+00', '5 minutes')"
+    with open_db(any_empty_db) as conn:
+        conn.execute("CREATE SCHEMA dxy")
+        versions.run(conn, empty=True, target="0003")
+        conn.execute(f"INSERT INTO dxy.unverifiable_minute (ts_utc) SELECT m FROM {minutes} AS m")
+        schema.upgrade(conn)
+        assert scalar(conn, "SELECT array_agg(u.day::text ORDER BY u.day) FROM dxy.unverifiable_day AS u") == [
+            "2024-01-01", "2024-01-02",
+        ]  # fmt: skip
+        noted = (
+            "SELECT array_agg(m) FROM generate_series('2024-01-01 23:00+00'::timestamptz, '2024-01-02 01:00+00', '1 minute')"
+            " AS m WHERE dxy.is_unverifiable(m)"
+        )
+        assert scalar(conn, noted) == scalar(conn, f"SELECT array_agg(m) FROM {minutes} AS m")
+
+
 @pytest.mark.parametrize("name", ["S", "P"])
 def test_legacy_rows_make_the_tables_wait(any_empty_db: str, name: str) -> None:
     """Ledger and functions only: the desk's tables keep columns, constraints, triggers and every row version."""

@@ -9,7 +9,10 @@ LATE = "2024-06-08 10:00:00+00"
 
 
 def noted(conn: psycopg.Connection) -> list[str]:
-    rows = conn.execute("SELECT ts_utc::text FROM dxy.unverifiable_minute ORDER BY ts_utc").fetchall()
+    rows = conn.execute(
+        "SELECT ts_utc::text FROM dxy.unverifiable_day, unnest(minutes) AS r,"
+        " generate_series(lower(r), upper(r) - interval '1 minute', '1 minute') AS ts_utc ORDER BY 1"
+    ).fetchall()
     return [row[0] for row in rows]
 
 

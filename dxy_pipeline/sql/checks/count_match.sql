@@ -11,8 +11,7 @@ WHERE CASE
         WHEN s.ts_utc IS NULL THEN true
         WHEN r.ts_utc IS NULL THEN dxy.is_derived(s.source, s.raw)
             OR s.ts_utc <> date_bin(interval '1 minute', s.ts_utc, 'epoch')
-            OR (s.raw ? 'migrated_from'
-                AND NOT EXISTS (SELECT FROM dxy.unverifiable_minute AS u WHERE u.ts_utc = s.ts_utc))
+            OR (s.raw ? 'migrated_from' AND NOT dxy.is_unverifiable(s.ts_utc))
     END
     AND NOT EXISTS ({under_way})
 ORDER BY 1

@@ -5,7 +5,7 @@
 -- GBPUSD enter inverted, so the "highs" of all six give less than their "lows").
 -- Writes only what differs, so a second call changes nothing. A minute that lost an input loses its bar where there is
 -- evidence that the inputs were there: the bar is one that we derived, or was migrated and is not in
--- dxy.unverifiable_minute. A desk's own bar without inputs is kept, unless it starts on no minute: the roll-ups would count
+-- dxy.unverifiable_day. A desk's own bar without inputs is kept, unless it starts on no minute: the roll-ups would count
 -- it twice. Replaced images go to dxy.bar_revision; what a migrated bar's legacy row said stays in raw.legacy.
 --
 -- Returns the envelope {success, inserted, updated, deleted, skipped_incomplete, derivation_version, timestamp_range};
@@ -99,8 +99,7 @@ BEGIN
             WHEN s.ts_utc IS NULL THEN true
             WHEN w.ts_utc IS NULL THEN dxy.is_derived(s.source, s.raw)
                 OR s.ts_utc <> date_bin(interval '1 minute', s.ts_utc, 'epoch')
-                OR (s.raw ? 'migrated_from'
-                    AND NOT EXISTS (SELECT FROM dxy.unverifiable_minute AS u WHERE u.ts_utc = s.ts_utc))
+                OR (s.raw ? 'migrated_from' AND NOT dxy.is_unverifiable(s.ts_utc))
             WHEN s.raw ? 'migrated_from' AND abs(s.close::numeric - w.price) <= 0.00000001 THEN false
             ELSE (s.open, s.high, s.low, s.close, s.vol, s.vwap, s.trade_count, s.is_partial, s.source)
                 IS DISTINCT FROM (w.price, w.price, w.price, w.price, 0, NULL, 0, false, 'synthetic')
@@ -146,10 +145,10 @@ BEGIN
         PERFORM dxy.refuse_changed_rows(v_minutes, v_values::numeric[]);
     END IF;
 
-    IF EXISTS (SELECT FROM dxy.unverifiable_minute AS u WHERE u.ts_utc >= p_from_utc AND u.ts_utc < p_to_utc) THEN
-        DELETE FROM dxy.unverifiable_minute AS u
-        USING unnest(v_minutes, v_values) AS v (ts_utc, price)
-        WHERE u.ts_utc = v.ts_utc AND v.price IS NOT NULL;
+    IF EXISTS (SELECT FROM dxy.unverifiable_day AS u WHERE u.minutes && tstzrange(p_from_utc, p_to_utc)
+        AND u.day BETWEEN (p_from_utc AT TIME ZONE 'UTC')::date AND (p_to_utc AT TIME ZONE 'UTC')::date) THEN
+        PERFORM dxy.forget_unverifiable(ARRAY(
+            SELECT v.ts_utc FROM unnest(v_minutes, v_values) AS v (ts_utc, price) WHERE v.price IS NOT NULL));
     END IF;
 
     IF v_keys IS NOT NULL THEN

@@ -8,8 +8,9 @@ CREATE OR REPLACE FUNCTION dxy.backfill_day(
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET row_security = off
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET enable_nestloop = off
 SET work_mem = '32MB'
 SET jit = off
 AS $$
@@ -18,16 +19,18 @@ DECLARE
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_to timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
     v_looks integer := 0;
+    v_unverifiable timestamptz[];
     v_reconciled timestamptz[];
     v_conflict timestamptz[];
 BEGIN
     PERFORM set_config('dxy.mirror', 'on', true);
     PERFORM dxy.lock_days(v_from, v_to);
+    -- Planned once for all days (a tenth of the time), so no plan may hang on how many rows a day was thought to have.
     -- No ON CONFLICT: it looks each key up twice (a fifth of the copy's time). Under the day lock only a writer who passes
     -- the mirror by can have put a minute there since the snapshot; the next look sees it and gives it its class.
     LOOP
         BEGIN
-            WITH legacy AS MATERIALIZED (
+            WITH legacy AS (
                 SELECT * FROM dxy.legacy_source AS l WHERE l.ts_utc >= v_from AND l.ts_utc < v_to
             ),
             target AS MATERIALIZED (
@@ -61,11 +64,6 @@ BEGIN
                     OR EXISTS (SELECT FROM dxy.migration_native AS n WHERE n.ts_utc = k.ts_utc))
                 ON CONFLICT (ts_utc) DO NOTHING
             ),
-            noted AS (
-                INSERT INTO dxy.unverifiable_minute (ts_utc)
-                SELECT k.ts_utc FROM classed AS k WHERE k.class = 'unverifiable'
-                ON CONFLICT DO NOTHING
-            ),
             written AS (
                 INSERT INTO public.data_bars (canonical_symbol, timeframe, ts_utc, open, high, low, close, vol, vwap, trade_count,
                     is_partial, source, ingested_at, raw, created_at, updated_at)
@@ -78,9 +76,10 @@ BEGIN
                 count(*) FILTER (WHERE k.class = 'identical'),
                 count(*) FILTER (WHERE k.class IN ('inserted', 'unverifiable') AND w.ts_utc IS NULL),
                 count(*) FILTER (WHERE k.class = 'unverifiable' AND w.ts_utc IS NOT NULL),
+                array_agg(k.ts_utc) FILTER (WHERE k.class = 'unverifiable'),
                 array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'reconciled'),
                 array_agg(k.ts_utc ORDER BY k.ts_utc) FILTER (WHERE k.class = 'conflict')
-            INTO scanned, inserted, identical, superseded, unverifiable, v_reconciled, v_conflict
+            INTO scanned, inserted, identical, superseded, unverifiable, v_unverifiable, v_reconciled, v_conflict
             FROM classed AS k LEFT JOIN written AS w ON w.ts_utc = k.ts_utc;
             EXIT;
         EXCEPTION WHEN unique_violation THEN
@@ -91,6 +90,8 @@ BEGIN
         END;
     END LOOP;
 
+    PERFORM set_config('enable_nestloop', 'on', true);  -- what follows seeks a few keys
+    PERFORM dxy.add_unverifiable(v_unverifiable);
     reconciled := coalesce(cardinality(v_reconciled), 0);
     conflict := coalesce(cardinality(v_conflict), 0);
     IF v_reconciled IS NOT NULL THEN
