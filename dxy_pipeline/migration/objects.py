@@ -21,6 +21,7 @@ MIRRORS: Final = {DERIVED: "mirror_legacy_statement", BARS: "mirror_bars_stateme
 _MIRROR: Final = ("aaa_dxy_lock_day", "dxy_mirror_insert", "dxy_mirror_update", "dxy_mirror_delete")
 _NAMES: Final = (*_MIRROR, "dxy_mirror_truncate")
 KEEP: Final = "zzz_dxy_keep_updated_at"
+CLOSED: Final = "aaa_dxy_closed"
 TRIGGERS: Final = frozenset({f"{t}.{n}" for t in MIRRORS for n in _NAMES} | {f"{DERIVED}.{KEEP}"})
 RETIRED_CHECK: Final = "dxy_1m_moved_to_data_bars"
 TAG_COLUMNS: Final = {"dxy_retired_by": "bigint", "dxy_retired_updated_at": "timestamptz"}
@@ -88,6 +89,26 @@ def _mode(table: str, *, muted: bool) -> str:
     if table == BARS:
         return ""
     return "'note'" if muted else "'mirror'"
+
+
+def close_legacy(conn: psycopg.Connection[Any]) -> None:
+    """Refuse live DXY 1m rows in legacy from anybody but the mirror, in the caller's transaction."""
+    conn.execute(trusted(render("migration/attach_closed", {})))
+
+
+def open_legacy(conn: psycopg.Connection[Any]) -> None:
+    """Let everybody write legacy again."""
+    conn.execute(trusted(f"DROP TRIGGER IF EXISTS {CLOSED} ON public.{DERIVED}"))
+
+
+def is_closed(conn: psycopg.Connection[Any]) -> bool:
+    """Whether a rollback keeps legacy closed."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t"
+        " WHERE t.tgrelid = 'public.derived_data_bars'::regclass AND t.tgname = %s)",
+        (CLOSED,),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def detach(conn: psycopg.Connection[Any]) -> None:

@@ -1,9 +1,9 @@
 """rollback: from every state back to legacy, exact as docs/migration.md promises, in batches while writers go on.
 
-From retired: the CHECK goes and the mirror comes back in one transaction, tagged rows are un-deleted, and what data_bars
-took since is pulled back. Then both tables are compared, and what no write that was seen explains stops it (proof.py). Then
-readers return to legacy; then the way legacy -> data_bars is muted and data_bars is taken back day by day; last the
-triggers go and the registry row returns. Cut off anywhere, the same command goes on.
+From retired: the mirror comes back; tagged rows are un-deleted, and what data_bars took since is pulled back, while legacy
+stays closed to its own writers; then it opens. Then both tables are compared, and what no write that was seen explains stops
+it (proof.py). Then readers return to legacy; then the way legacy -> data_bars is muted and data_bars is taken back day by
+day; last the triggers go and the registry row returns. Cut off anywhere, the same command goes on.
 """
 
 import json
@@ -47,11 +47,14 @@ def run(ctx: Context) -> dict[str, Any]:
     ctx.write("rollback", lambda: _begin(ctx))
     ctx.at("rollback.begun")
     totals = dict.fromkeys(_TOTALS, 0)
+    if ctx.control().state in {State.RETIRED, State.CUT_OVER}:
+        objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
     if ctx.control().state is State.RETIRED:
         _locked(ctx, _reopen)
     if ctx.control().state is State.CUT_OVER:
-        objects.deploy(ctx.conn, inspect(ctx.conn), ctx.lease.check)
         proved = None if _unretire(ctx, totals) else proved
+        if objects.is_closed(ctx.conn):
+            ctx.write("rollback", lambda: _open(ctx), locks_tables=True)
     ctx.at("rollback.unretired")
     if ctx.control().state in states.DUAL and not ctx.control().muted:
         proved = proved or proof.compare(ctx)
@@ -101,11 +104,21 @@ def _begin(ctx: Context) -> None:
 
 
 def _reopen(ctx: Context, counted: dict[str, int]) -> None:
-    """Legacy opens for writers, and the mirror works both ways, in one transaction: no write falls between."""
+    """The mirror works again, in one transaction with the end of the CHECK: no write falls between.
+
+    Legacy stays closed to its own writers: one of theirs would go to data_bars over a write that data_bars took while
+    there was no mirror, and that write would be forgotten.
+    """
     objects.attach(ctx.conn)
+    objects.close_legacy(ctx.conn)
     ctx.conn.execute(trusted(f"ALTER TABLE public.{DERIVED} DROP CONSTRAINT IF EXISTS {objects.RETIRED_CHECK}"))
     ctx.move("reopen", ctx.control(), after=counted)
     ctx.at("rollback.reopened!")
+
+
+def _open(ctx: Context) -> None:
+    objects.open_legacy(ctx.conn)
+    ctx.at("rollback.opened!")
 
 
 def _unretire(ctx: Context, totals: dict[str, int]) -> bool:

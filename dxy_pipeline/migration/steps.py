@@ -43,6 +43,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
         "rollback.begun",
         "rollback.reopened!",
         "rollback.unretire!",
+        "rollback.opened!",
         "rollback.unretired",
         "rollback.proved",
         "rollback.readers!",

@@ -237,12 +237,11 @@ def drive(migration: Migration, flags: Any, seconds: float) -> None:
 
 
 def roll_back(migration: Migration, flags: Any, pause: float) -> None:
-    """Back while both sides write: legacy from its reopening on, data_bars until its mirror goes."""
+    """Back while both sides write: legacy from its opening on, data_bars until its mirror goes."""
 
     def at(step: str, _: Any) -> None:
-        if step == "rollback.unretire!":
-            flags[2] = 1
         if step == "rollback.unretired":
+            flags[2] = 1
             time.sleep(pause / 2)
         if step == "rollback.undone":  # the runbook: the new writers are switched off before the end
             flags[1] = 0

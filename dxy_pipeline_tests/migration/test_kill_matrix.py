@@ -90,7 +90,7 @@ BASE = {
 }  # fmt: skip
 SHAPES = {f"S {name}": replace(one, shape="S") for name, one in BASE.items() if name != "prepare"}
 SHAPES["S prepare"] = replace(BASE["prepare"], shape="S", times={"widening": 6})
-_EARLIER = ("reopened!", "unretire!")
+_EARLIER = ("reopened!", "unretire!", "opened!")
 BACK = {
     "rollback from prepared": Scenario(
         "rollback", "prepared", roll_back, left_out=(*_EARLIER, "proved", "readers!", "muted!", "undo!")

@@ -110,6 +110,48 @@ def test_a_killed_rollback_still_pulls_what_came_after_the_retirement(stage: Sta
             assert value(db.conn, ALIVE.format(day)) == value(db.conn, IN_BARS.format(day)) == 100 + number
 
 
+@pytest.mark.parametrize("mirrored", [True, False], ids=["after a mirrored write", "alone"])
+def test_what_data_bars_took_while_legacy_was_closed_outlives_a_later_legacy_write(
+    stage: Stage, mirrored: bool
+) -> None:
+    """There was no mirror that noted it: legacy opens for its own writers only when the rollback has fetched it."""
+    with stage.at("P", "cut_over") as db:
+        if mirrored:  # an older image of the minute lies in the undo
+            db.conn.execute(f"UPDATE public.data_bars SET close = 70 WHERE {KEY} = %s", (ONE,))
+            db.conn.execute(UPSERT.format(ONE, 71))
+        enter(db.migration, "retired")
+        db.conn.execute(f"UPDATE public.data_bars SET close = 72 WHERE {KEY} = %s", (ONE,))
+        refused: list[str] = []
+
+        def write(step: str, _: Any) -> None:
+            if step in {"rollback.begun", "rollback.unretire!", "rollback.unretired"}:
+                with psycopg.connect(db.url, autocommit=True, options="-c statement_timeout=5s") as writer:
+                    try:
+                        writer.execute(UPSERT.format(ONE, 73))
+                    except psycopg.errors.CheckViolation:
+                        refused.append(step)
+
+        steps.install(write)
+        try:
+            db.migration.rollback()
+        finally:
+            steps.install(None)
+        assert set(refused) == {"rollback.begun", "rollback.unretire!"}
+        assert value(db.conn, ALIVE.format(ONE)) == 73
+        assert value(db.conn, IN_BARS.format(ONE)) == 72
+
+
+@pytest.mark.parametrize("step", ["rollback.reopened!", "rollback.unretire!", "rollback.opened!"])
+def test_a_rollback_that_was_cut_off_opens_legacy_in_the_end(stage: Stage, step: str) -> None:
+    with stage.at("P", "retired") as db:
+        cut(db.migration.rollback, step)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            db.conn.execute(UPSERT.format(ONE, 73))
+        db.migration.rollback()
+        db.conn.execute(UPSERT.format(ONE, 73))
+        assert value(db.conn, ALIVE.format(ONE)) == 73
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["under way", "killed"])
 def test_a_legacy_write_to_a_minute_that_is_retired_already(stage: Stage, killed: bool) -> None:
     """It takes the tagged row's place: one row of the minute is alive after the rollback, and it is the newest."""

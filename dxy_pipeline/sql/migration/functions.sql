@@ -310,6 +310,17 @@ BEGIN
 END;
 $$;
 
+CREATE OR REPLACE FUNCTION dxy.refuse_closed()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'DXY 1m moved to data_bars; % is closed until the rollback has brought its rows back', TG_RELID::regclass
+        USING ERRCODE = '23514';
+END;
+$$;
+
 -- For readers that choose the table themselves: holds off a cutover until the reader's transaction ends. The choice is
 -- read in a statement after the lock: one that reads it in the same statement may see the table as it was before.
 CREATE OR REPLACE FUNCTION dxy.reading_table()

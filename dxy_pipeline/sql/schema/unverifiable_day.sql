@@ -14,4 +14,5 @@ SELECT (m.ts_utc AT TIME ZONE 'UTC')::date,
 FROM dxy.unverifiable_minute AS m
 GROUP BY 1;
 
+-- squawk-ignore ban-drop-table
 DROP TABLE dxy.unverifiable_minute;
