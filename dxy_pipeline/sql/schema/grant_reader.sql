@@ -7,4 +7,5 @@ GRANT EXECUTE ON FUNCTION dxy.rollup_bars(interval, timestamptz, timestamptz, ti
 GRANT EXECUTE ON FUNCTION dxy.open_minutes(timestamptz, timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.recomputed_minutes(timestamptz, timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.is_derived(text, jsonb) TO dxy_reader;
+GRANT EXECUTE ON FUNCTION dxy.is_unverifiable(timestamptz) TO dxy_reader;
 GRANT EXECUTE ON FUNCTION dxy.gap_ledger(text[], timestamptz, timestamptz, timestamptz, interval, interval) TO dxy_reader;
