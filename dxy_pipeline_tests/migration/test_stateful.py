@@ -1,5 +1,6 @@
 """Any order of forward, pause, crash, rollback, resume and application writes: each acknowledged write is visible exactly
-once on the path that readers use, and the two tables never differ while the mirror works.
+once on the path that readers use, the two tables never differ while the mirror works, and after a rollback data_bars holds
+what it did before plus what was written to it directly.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from dxy_pipeline.errors import UserError
-from dxy_pipeline.migration import states, steps
+from dxy_pipeline.migration import objects, states, steps
 from dxy_pipeline_tests.migration.support import PATH, Stage, enter, mirror_differs
 
 KEY = "canonical_symbol = 'DXY' AND timeframe = '1m' AND ts_utc = %s"
@@ -42,6 +43,7 @@ class Migrating(RuleBasedStateMachine):
         self._open = self.stage.at("P", "prepared")
         self.db = self._open.__enter__()
         self.model: dict[str, float] = {}
+        self.own: dict[str, float] = {}
 
     def teardown(self) -> None:
         self._open.__exit__(None, None, None)
@@ -49,6 +51,16 @@ class Migrating(RuleBasedStateMachine):
     @initialize()
     def read(self) -> None:
         self.model = self.visible()
+        self.own = self.in_bars()
+
+    def in_bars(self) -> dict[str, float]:
+        """What data_bars holds of the minutes."""
+        rows = self.db.conn.execute(
+            "SELECT ts_utc, close::float8 FROM public.data_bars WHERE canonical_symbol = 'DXY' AND timeframe = '1m'"
+            " AND ts_utc = ANY (%s::timestamptz[])",
+            (MINUTES,),
+        ).fetchall()
+        return {f"{ts:%Y-%m-%d %H:%M:%S}+00": value for ts, value in rows}
 
     def visible(self) -> dict[str, float]:
         """What readers see, each minute as often as they see it."""
@@ -73,6 +85,11 @@ class Migrating(RuleBasedStateMachine):
     def backwards(self) -> bool:
         row = self.db.conn.execute("SELECT direction = 'rollback' FROM dxy.migration_control").fetchone()
         return bool(row and row[0])
+
+    @property
+    def takes_legacy_writes(self) -> bool:
+        """Whether legacy's own writers are let in: not while it is retired, nor until a rollback has opened it."""
+        return self.state != "retired" and not objects.is_closed(self.db.conn)
 
     @property
     def backfilled(self) -> bool:
@@ -145,7 +162,7 @@ class Migrating(RuleBasedStateMachine):
     def pause(self) -> None:
         self.db.migration.pause()
 
-    @precondition(lambda self: self.state != "retired")
+    @precondition(lambda self: self.takes_legacy_writes)
     @rule(ts=minutes, value=values)
     def upsert_legacy(self, ts: str, value: int) -> None:
         self.db.conn.execute(
@@ -156,7 +173,7 @@ class Migrating(RuleBasedStateMachine):
         )
         self.model[ts] = value
 
-    @precondition(lambda self: self.state != "retired")
+    @precondition(lambda self: self.takes_legacy_writes)
     @rule(ts=minutes, hard=st.booleans())
     def delete_legacy(self, ts: str, hard: bool) -> None:
         where = f"{KEY} AND deleted_at IS NULL"
@@ -169,7 +186,7 @@ class Migrating(RuleBasedStateMachine):
         if done.rowcount:
             self.model.pop(ts, None)
 
-    @precondition(lambda self: self.state != "retired")
+    @precondition(lambda self: self.takes_legacy_writes)
     @rule(ts=minutes)
     def un_delete_legacy(self, ts: str) -> None:
         """The newest dead row of a minute that has none alive; while legacy is being retired it may be a retired one."""
@@ -202,7 +219,7 @@ class Migrating(RuleBasedStateMachine):
             " DO UPDATE SET close = excluded.close",
             (ts, value),
         )
-        self.model[ts] = value
+        self.model[ts] = self.own[ts] = value
 
     @precondition(
         lambda self: self.state in {"verified", "cut_over", "retired"} or (self.backwards and self.state != "prepared")
@@ -211,6 +228,7 @@ class Migrating(RuleBasedStateMachine):
     def delete_bars(self, ts: str) -> None:
         if self.db.conn.execute(f"DELETE FROM public.data_bars WHERE {KEY}", (ts,)).rowcount:
             self.model.pop(ts, None)
+            self.own.pop(ts, None)
 
     @invariant()
     def each_write_is_visible_once(self) -> None:
@@ -223,6 +241,11 @@ class Migrating(RuleBasedStateMachine):
         row = tagged.fetchone()
         if self.state in {"verified", "cut_over"} and not self.backwards and row == (0,):
             assert mirror_differs(self.db.conn) == 0
+
+    @invariant()
+    def a_rollback_keeps_direct_writes_and_no_others(self) -> None:
+        if self.state == "rolled_back":
+            assert self.in_bars() == self.own
 
     @invariant()
     def the_audit_leads_here(self) -> None:
