@@ -7,17 +7,20 @@ One transaction a look, one look at a time. Sending is `delivery`'s work; here i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from dxy_pipeline.alerts.causes import Cause
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.bars import MINUTE
 from dxy_pipeline.sql import load
+
+WINDOWS_KEY: Final = "alert_windows"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,17 @@ class Policy:
     other_minutes: float = 2
     clear_minutes: float = 3
     flaps: int = 1
+
+    @classmethod
+    def stored(cls, conn: psycopg.Connection) -> Self:
+        """Return the windows that every watcher of this database uses: the defaults, but for what was stored."""
+        row = conn.execute("SELECT s.value FROM dxy.setting AS s WHERE s.key = %s", (WINDOWS_KEY,)).fetchone()
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in (row[0] if row else {}).items() if name in known})
+
+    def store(self, conn: psycopg.Connection) -> None:
+        """Make them the windows of this database, from the next look on."""
+        conn.execute(load("queries/store_setting"), {"key": WINDOWS_KEY, "value": Jsonb(asdict(self))})
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def advance(
 
     Returns the incidents whose state changed. `now` is aware UTC; an older one than the last look changes nothing.
     """
-    policy = policy or Policy()
+    policy = policy or Policy.stored(conn)
     market_open = fx_week.is_open(now)
     changed: list[Transition] = []
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cur:

@@ -1,5 +1,7 @@
 """`dxy alerts`: incidents and their messages; a test message. Thin: the work is `dxy_pipeline.alerts`."""
 
+from dataclasses import asdict, replace
+
 import typer
 from psycopg.rows import dict_row
 
@@ -7,6 +9,8 @@ from dxy_pipeline import alerts
 from dxy_pipeline.alerts.delivery import send
 from dxy_pipeline.cli import output
 from dxy_pipeline.cli.reading import reading
+from dxy_pipeline.db import session
+from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.settings import Settings
 
@@ -15,7 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Show incidents, or try the notification URLs."""
+    """Show incidents, set how long a cause must last, or try the notification URLs."""
 
 
 @app.command("list")
@@ -35,6 +39,26 @@ def list_incidents(
         output.emit(beats, title="signs of life") if beats else print("no watcher has been alive yet")
     if any(row["state"] == "firing" for row in rows):
         raise typer.Exit(1)
+
+
+@app.command("windows")
+def windows(
+    live: float | None = typer.Option(None, min=0, help="Open minutes that missing bars must last to fire."),
+    other: float | None = typer.Option(None, min=0, help="Minutes that any other cause must last to fire."),
+    clear: float | None = typer.Option(None, min=1, help="Minutes that a cause must stay away to be resolved."),
+    flaps: int | None = typer.Option(None, min=0, help="Looks at a pending cause that may miss it."),
+    as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
+) -> None:
+    """Show the windows of incidents; with an option, store others in the database for every watcher."""
+    given = {"live_minutes": live, "other_minutes": other, "clear_minutes": clear, "flaps": flaps}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with reading("alerts") as conn:
+        policy = replace(alerts.Policy.stored(conn), **changes)
+    if changes:
+        url = market_url(Settings.from_env())
+        with session.user_errors(), session.connect(url, application_name="alerts", autocommit=True) as conn:
+            policy.store(conn)
+    output.emit(asdict(policy), as_json=as_json)
 
 
 @app.command("test")

@@ -14,12 +14,14 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from dxy_pipeline import alerts
 from dxy_pipeline.alerts.causes import Cause
 from dxy_pipeline.alerts.delivery import send
 from dxy_pipeline.checks.watch import MONITORING, look
 from dxy_pipeline.checks.watchdog import Watchdog
+from dxy_pipeline.cli import app
 from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline_tests.conftest import NOW
 from dxy_pipeline_tests.receiver import SECRET, receiving
@@ -80,6 +82,20 @@ class TestIncidents:
         assert step(conn, NOW + 37 * MINUTE) == []
         assert step(conn, NOW + 38 * MINUTE) == ["feed:EURUSD resolved"]
         assert walk(conn, NOW + 39 * MINUTE, 5) == []
+
+    def test_the_windows_are_settings_of_the_database(
+        self, db: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", db)
+        shown = CliRunner().invoke(app, ["alerts", "windows", "--json"])
+        assert json.loads(shown.output) == {"live_minutes": 5, "other_minutes": 2, "clear_minutes": 3, "flaps": 1}
+        assert CliRunner().invoke(app, ["alerts", "windows", "--live", "9", "--clear", "2"]).exit_code == 0
+        assert walk(conn, NOW, 9, FEED) == []
+        assert step(conn, NOW + 9 * MINUTE, FEED) == ["feed:EURUSD firing"]
+        assert walk(conn, NOW + 10 * MINUTE, 2) == ["feed:EURUSD resolved"]
+        changed = CliRunner().invoke(app, ["alerts", "windows", "--flaps", "0", "--json"])
+        assert json.loads(changed.output) == {"live_minutes": 9, "other_minutes": 2, "clear_minutes": 2, "flaps": 0}
+        assert CliRunner().invoke(app, ["alerts", "windows", "--clear", "0"]).exit_code == 2
 
     def test_what_goes_away_before_its_window_is_told_to_nobody(self, conn: psycopg.Connection) -> None:
         assert walk(conn, NOW, 4, FEED) == []

@@ -1,5 +1,7 @@
 """The health window on an injected clock: consecutive open minutes, watched, without a FAIL."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -91,3 +93,13 @@ def test_the_demo_is_healthy_and_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row for row in outcome.metrics if row["holds"] == "no"] == []
     assert [p["phase"] for p in outcome.phases][-2:] == ["rollback", "forward again"]
     demo_migration.server_for(Settings.from_env()).stop()
+
+
+def test_the_demo_by_its_command_takes_less_than_a_minute() -> None:
+    command = [sys.executable, "-c", "from dxy_pipeline.cli import main; main()", "demo-migration"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        demo_migration.server_for(Settings.from_env()).stop()
+    assert done.returncode == 0, done.stderr
+    assert "forward again" in done.stdout
