@@ -5,6 +5,7 @@ run the test on 18 and on 15: take them for everything that depends on SQL or on
 """
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,10 @@ import pytest
 from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline_tests import pg_server
 from dxy_pipeline_tests.pg_server import Cluster
+
+# A shell's background job ignores Ctrl-C, and so would every program that is started here and is asked to end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NOW = datetime(2024, 6, 12, 12, 0, tzinfo=UTC)  # a Wednesday noon, the market open since Sunday
 
