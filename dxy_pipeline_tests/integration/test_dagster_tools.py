@@ -64,12 +64,13 @@ def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def test_definitions_validate() -> None:
+def test_definitions_validate(tmp_path: Path) -> None:
+    """From any folder; the tool makes its temporary home there."""
     command = ["dagster", "definitions", "validate", "-m", "dxy_pipeline.definitions"]
     env = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     done = subprocess.run(
         [str(BIN / command[0]), *command[1:]],
-        cwd="/",
+        cwd=tmp_path,
         env=env,
         capture_output=True,
         text=True,

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+from dxy_pipeline import alerts
+from dxy_pipeline.checks.watch import MONITORING
 from dxy_pipeline_tests.receiver import receiving
 from dxy_pipeline_tests.soak import verdict
 from dxy_pipeline_tests.soak.desk import Desk
@@ -144,8 +147,15 @@ def settle(stack: Stack, plan: Plan, profile: Profile, tell: Progress) -> None:
     try:
         wait_for("two live runs at the end of time", lambda: live_runs(stack, over) >= 2, every=0.5)
         wait_for("everything touched is derived", lambda: settled(stack, plan), every=0.5)
+        wait_for("the monitoring looks at the end of time", lambda: looked(stack) >= plan.final_at, every=0.5)
     except AssertionError as failure:
         tell(str(failure))
+
+
+def looked(stack: Stack) -> datetime:
+    """Return the market time of the monitoring's last look."""
+    with stack.connect() as conn:
+        return alerts.last_beat(conn, MONITORING) or START
 
 
 def settled(stack: Stack, plan: Plan) -> bool:
