@@ -105,6 +105,7 @@ _MISSING = ("dxy_1m.count_match", "dxy_5m.reconciliation", "dxy_1h.reconciliatio
 _ROLLUPS = tuple(f"{asset}.{name}" for asset in ("dxy_5m", "dxy_1h") for name in
                  ("reconciliation", "price_band", "prices_valid"))  # fmt: skip
 _ALONE = {
+    "fx_1m.well_formed": ("malformed bars", "a writer stores FX bars that no derivation may see"),
     "dxy_1m.schema_contract": ("schema", "the schema is not as deployed"),
     "dxy_1m.orphans_in_derived": ("orphans", "a legacy writer puts DXY 1m into derived_data_bars"),
     "dxy_1m.completeness": ("history", "too little DXY history"),

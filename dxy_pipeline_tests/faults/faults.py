@@ -204,7 +204,7 @@ def _broken_bar(conn: psycopg.Connection, at: datetime) -> None:
     aged(conn, 6)
 
 
-@fault("external writer off the minute", "check:fx_1m.well_formed", "fx_1m.well_formed")
+@fault("external writer off the minute", "malformed bars", "fx_1m.well_formed")
 def _off_the_minute(conn: psycopg.Connection) -> None:
     conn.execute(
         "UPDATE public.data_bars SET ts_utc = ts_utc + interval '30 seconds' WHERE canonical_symbol = 'EURUSD'"
@@ -214,12 +214,12 @@ def _off_the_minute(conn: psycopg.Connection) -> None:
     derive(conn, YESTERDAY - timedelta(hours=2), NOW)
 
 
-@fault("external writer ahead of time", "check:fx_1m.well_formed", "fx_1m.well_formed")
+@fault("external writer ahead of time", "malformed bars", "fx_1m.well_formed")
 def _ahead(conn: psycopg.Connection) -> None:
     _stored(conn, "EURUSD", NOW.replace(second=0) + timedelta(days=3))
 
 
-@fault("external writer in another case", "check:fx_1m.well_formed", "fx_1m.well_formed")
+@fault("external writer in another case", "malformed bars", "fx_1m.well_formed")
 def _other_case(conn: psycopg.Connection) -> None:
     for symbol in ("eurusd", "C:EURUSD", "USD/JPY"):
         _stored(conn, symbol, YESTERDAY)
