@@ -38,6 +38,8 @@ class Profile:
 SHORT: Final = Profile(seconds=50, rounds=TOGETHER, pause=0, least_life=10, endless=False)
 LONG: Final = Profile(seconds=20 * 60, rounds=EACH, pause=12, least_life=60, endless=True, calm=4)
 
+LOOKS: Final = 3  # an incident is resolved when so many looks did not see it
+
 
 def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
     """Run one soak and return its verdict, line by line; what was started is ended and removed."""
@@ -45,6 +47,7 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
     with receiving() as receiver, closing_stack() as stack:
         plan = Plan(stack.clock, stack.orders, profile.calm)
         truth = verdict.feed_truth()
+        windows(stack, alerts.Policy(clear_minutes=LOOKS * (END - START).total_seconds() / profile.seconds))
         stack.start(plan, DXY_ALERT_URLS=receiver.url)
         wait_for("the first live run succeeds", lambda: live_runs(stack) >= 1, every=0.3)
         desk = Desk(stack, truth)
@@ -54,6 +57,7 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
         settle(stack, plan, profile, tell)
         if profile.calm:
             tell("waiting until incidents are resolved")
+            windows(stack, alerts.Policy())
             rows += judged(lambda: verdict.alerts(stack, receiver))
         tell("waiting until every run has ended")
         Orders(rest=True).write(stack.orders)
@@ -63,6 +67,12 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
         with stack.connect() as conn:
             rows += [*verdict.bars(conn, truth, desk.book, plan.final_at), *verdict.records(conn)]
         return [*rows, *verdict.memory(stack, profile.least_life), *judged(lambda: [verdict.user_interface(stack)])]
+
+
+def windows(stack: Stack, policy: alerts.Policy) -> None:
+    """Set the windows of incidents: at this pace two looks, a real minute apart, are hours of market time from each other."""
+    with stack.connect() as conn:
+        policy.store(conn)
 
 
 def judged(judge: Callable[[], list[Row]]) -> list[Row]:
