@@ -65,7 +65,7 @@ def soak(profile: Profile, tell: Progress = lambda _: None) -> list[Row]:
         tell(f"comparing; started again: {dict(stack.restarts)}")
         rows.append(Row("late edits by another writer", str(dict(desk.done)), "some of each kind", len(desk.done) == 3))
         with stack.connect() as conn:
-            rows += [*verdict.bars(conn, truth, desk.book, plan.final_at), *verdict.records(conn)]
+            rows += [*verdict.bars(conn, truth, desk.book, plan.final_at), *verdict.records(conn, plan.now())]
         return [*rows, *verdict.memory(stack, profile.least_life), *judged(lambda: [verdict.user_interface(stack)])]
 
 
