@@ -18,7 +18,7 @@ import dagster as dg
 import pandas as pd
 import psycopg
 
-from dxy_pipeline import bar_store, partitions, pictures
+from dxy_pipeline import bar_reads, bar_store, partitions, pictures
 from dxy_pipeline.automation.live import range_tags
 from dxy_pipeline.automation.monitoring import history_config
 from dxy_pipeline.checks import engine
@@ -164,7 +164,7 @@ def trading_days() -> list[date]:
 def draw(conn: psycopg.Connection, now: datetime, folder: Path) -> list[Path]:
     """Draw DXY 5m candles and the pairs' contributions over the simulated days; return the files."""
     start = _simulated_from()
-    rows = bar_store.rollup_rows(conn, "5m", start, now)
+    rows = bar_reads.rollup_rows(conn, "5m", start, now)
     candles = pd.DataFrame(rows).set_index("ts_utc")[["open", "high", "low", "close"]].astype(float)
     closes = fetch_1m_frame(SYMBOLS, start, now, conn=conn)["close"].unstack("canonical_symbol")
     moves = pictures.daily_contributions(closes)

@@ -24,7 +24,7 @@ from typing import Final
 
 import psutil
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_reads, bar_store
 from dxy_pipeline.dagster_storage import DATABASE, psycopg2_url
 from dxy_pipeline.db import embedded, schema, session
 from dxy_pipeline.errors import UserError
@@ -117,7 +117,7 @@ class Services:
             else:
                 self.progress("bringing the schema to head")
                 schema.upgrade(conn)
-                if created or not bar_store.has_bars(conn):
+                if created or not bar_reads.has_bars(conn):
                     bar_store.mark_created_by(conn, "up")
         return {
             **os.environ,

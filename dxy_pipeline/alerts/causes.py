@@ -5,100 +5,13 @@ cause, not eight. The rules go from the root outwards (scheduler, source, feed, 
 roll-ups); each takes the symptoms it explains, and what nobody explains is a cause by itself, so nothing is lost.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
+from dxy_pipeline.alerts.case import AFTERMATH, Case, Cause, Finding, Row
 from dxy_pipeline.core.index import SYMBOLS
 
-NEAR = timedelta(hours=1)
-Row = Mapping[str, Any]
-Span = tuple[datetime, datetime]
-
-
-class Finding(Protocol):
-    """What a check found: the parts of a check's result that matter here."""
-
-    @property
-    def asset_key(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def evaluated(self) -> bool: ...
-    @property
-    def severity(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def rows(self) -> Sequence[Row]: ...
-
-
-@dataclass
-class Cause:
-    """One root cause: a stable `key`, what to tell, and the failing checks it explains.
-
-    `live`: it is about what arrives now, so its time is counted in open minutes. `spans`: the time that lacks bars; a
-    cause that is nothing but the aftermath of an outage was told while it lasted.
-    """
-
-    key: str
-    summary: str
-    checks: dict[str, str] = field(default_factory=dict)
-    live: bool = False
-    spans: list[Span] = field(default_factory=list)
-
-    @property
-    def severity(self) -> str:
-        """The worst severity of its checks."""
-        return "ERROR" if "ERROR" in self.checks.values() else "WARN"
-
-    @property
-    def is_aftermath(self) -> bool:
-        """Whether nothing speaks for it but gaps, and roll-ups that lacked the minutes for a bar."""
-        return bool(self.spans) and all(check in _AFTERMATH for check in self.checks)
-
-
-class _Case:
-    """The failing checks of one look, and the causes found so far."""
-
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        self.failing = {f"{f.asset_key}.{f.name}": f for f in findings if not f.passed}
-        self.causes: dict[str, Cause] = {}
-        self.taken: set[str] = set()
-
-    def rows(self, check: str) -> Sequence[Row]:
-        """The violating rows of a check, none when it passed."""
-        return self.failing[check].rows if check in self.failing else ()
-
-    def fails(self, check: str) -> bool:
-        """Whether the check failed and nobody has explained it yet."""
-        return check in self.failing and check not in self.taken
-
-    def blame(self, key: str, summary: str, checks: Iterable[str], *, live: bool = False) -> Cause:
-        """Add the failing ones of `checks` to the cause `key`, made when it is new."""
-        cause = self.causes.setdefault(key, Cause(key, summary))
-        for check in checks:
-            if check in self.failing:
-                cause.checks[check] = str(self.failing[check].severity)
-                self.taken.add(check)
-        cause.live |= live
-        return cause
-
-    def near(self, one: str, other: str) -> bool:
-        """Whether a violation of one check lies within an hour of one of the other's."""
-        theirs = _stretches(self.rows(other))
-        for start, end in _stretches(self.rows(one)):
-            began_before = bisect_right(theirs, end + NEAR, key=lambda stretch: stretch[0])
-            if began_before and start <= theirs[began_before - 1][1] + NEAR:
-                return True
-        return False
-
-
-_AFTERMATH = {"fx_1m.gaps", "dxy_1m.gaps", "dxy_5m.freshness", "dxy_1h.freshness"}
 _PAIRS_SILENT = ("fx_1m.freshness", "fx_1m.components_present", "fx_1m.staleness")
 _DXY_SILENT = ("dxy_1m.freshness", "dxy_1m.recent_bars", "dxy_5m.freshness", "dxy_1h.freshness")
 _MISSING = ("dxy_1m.count_match", "dxy_5m.reconciliation", "dxy_1h.reconciliation")
@@ -132,9 +45,9 @@ def root_causes(findings: Iterable[Finding], older: Iterable[Finding] = ()) -> l
     return list(causes.values())
 
 
-def _causes(findings: Iterable[Finding], *first: Callable[[_Case], None]) -> list[Cause]:
+def _causes(findings: Iterable[Finding], *first: Callable[[Case], None]) -> list[Cause]:
     findings = list(findings)
-    case = _Case(f for f in findings if f.evaluated)
+    case = Case(f for f in findings if f.evaluated)
     for rule in first:
         rule(case)
     _bad_input(case)
@@ -153,7 +66,7 @@ def _causes(findings: Iterable[Finding], *first: Callable[[_Case], None]) -> lis
     return list(case.causes.values())
 
 
-def _silence(case: _Case) -> None:
+def _silence(case: Case) -> None:
     """Nothing arrives: the scheduler is dead, the source does not answer, a feed is down, or only DXY is missing."""
     dead = case.rows("fx_1m.scheduler")
     parts = ", ".join(f"{row['part']} since {_at(row['last_seen'])}" for row in dead)
@@ -171,7 +84,7 @@ def _silence(case: _Case) -> None:
         _silent_feeds(case)
 
 
-def _silent_feeds(case: _Case) -> None:
+def _silent_feeds(case: Case) -> None:
     pairs = {str(row["canonical_symbol"]) for check in _PAIRS_SILENT for row in case.rows(check)}
     if not pairs:  # the first minutes: no pair is stale yet, but the newest DXY minutes all lack the same one
         lacking = [str(row.get("components") or "").split(", ") for row in case.rows("dxy_1m.recent_bars")]
@@ -188,10 +101,10 @@ def _silent_feeds(case: _Case) -> None:
         _silent_index(case)
 
 
-def _silent_index(case: _Case) -> None:
+def _silent_index(case: Case) -> None:
     """The pairs arrive and the index does not, or only a roll-up does not: that one lacked minutes for a bar."""
     silent = [check for check in _DXY_SILENT if case.fails(check)]
-    if silent and set(silent) <= _AFTERMATH and not any(case.rows(check) for check in _MISSING):
+    if silent and set(silent) <= AFTERMATH and not any(case.rows(check) for check in _MISSING):
         summary = f"{silent[0].partition('.')[0]} had too few minutes for a bar: {_words(case.failing[silent[0]])}"
         cause = case.blame("roll-ups stale", summary, silent)
         for row in (row for check in silent for row in case.rows(check) if row["latest"]):
@@ -202,7 +115,7 @@ def _silent_index(case: _Case) -> None:
         case.blame("derivation", summary, [*_DXY_SILENT, *missing, "dxy_1m.late_data"], live=True)
 
 
-def _gaps(case: _Case) -> None:
+def _gaps(case: Case) -> None:
     """Each gap belongs to the feed that left it."""
     for check in ("fx_1m.gaps", "dxy_1m.gaps"):
         for row in case.rows(check):
@@ -213,7 +126,7 @@ def _gaps(case: _Case) -> None:
                 case.blame(key, summary, [check]).spans.append(span)
 
 
-def _old_gaps(case: _Case) -> None:
+def _old_gaps(case: Case) -> None:
     """Holes in the history are one cause, not a feed that is down; those of a history that was lost belong to the loss."""
     gaps = ("fx_1m.gaps", "dxy_1m.gaps")
     rows = [row for check in gaps for row in case.rows(check)]
@@ -238,7 +151,7 @@ def _gap_keys(row: Row) -> list[str]:
     return [f"feed:{pair}" for pair in pairs]
 
 
-def _bad_input(case: _Case) -> None:
+def _bad_input(case: Case) -> None:
     """FX bars that arrive and are wrong: frozen, broken, or a spike; with what follows from them in DXY."""
     for row in case.rows("fx_1m.flat_line"):
         pair = row["canonical_symbol"]
@@ -260,7 +173,7 @@ def _bad_input(case: _Case) -> None:
             case.blame(f"spike:{pair}", f"{pair} jumps at {_at(row['ts_utc'])} by {row['move']:+.2%}", [check, *bands])
 
 
-def _stored_minutes(case: _Case) -> None:
+def _stored_minutes(case: Case) -> None:
     """DXY minutes that are not what the pairs give: not derived again after a change, or written by somebody else."""
     if case.fails("dxy_1m.late_data"):
         row = case.rows("dxy_1m.late_data")[0]
@@ -276,7 +189,7 @@ def _stored_minutes(case: _Case) -> None:
         case.blame("dxy minutes", summary, [*checks, *follows])
 
 
-def _rollups(case: _Case) -> None:
+def _rollups(case: Case) -> None:
     """Roll-ups that are not the roll-up of the stored minutes."""
     for double in ("dxy_5m.double_counting", "dxy_1h.double_counting"):
         if case.fails(double):
@@ -285,22 +198,6 @@ def _rollups(case: _Case) -> None:
     wrong = [check for check in _ROLLUPS if case.fails(check)]
     if wrong:
         case.blame("roll-ups", f"stored roll-ups are wrong: {_words(case.failing[wrong[0]])}", wrong)
-
-
-def _span(row: Row) -> Span | None:
-    stamps = [row[name] for name in ("ts_utc", "first_ts", "last_ts") if row.get(name) is not None]
-    return (min(stamps), max(stamps)) if stamps else None
-
-
-def _stretches(rows: Sequence[Row]) -> list[Span]:
-    """The time that the rows are about, as disjoint stretches in order."""
-    found: list[Span] = []
-    for start, end in sorted(filter(None, map(_span, rows))):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((start, end))
-    return found
 
 
 def _words(finding: Finding) -> str:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from dxy_pipeline.alerts.causes import Cause
+from dxy_pipeline.alerts.case import Cause
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.bars import MINUTE
 from dxy_pipeline.sql import load

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from dxy_pipeline import bar_store, live_state
+from dxy_pipeline import bar_reads, bar_store, live_state
 from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import DXY_1M
 from dxy_pipeline.bar_store import DeriveResult
@@ -38,8 +38,8 @@ def dxy_1m(context: dg.AssetExecutionContext, market: MarketDatabase) -> None:
             ours = end if state in NOT_YET else max(start, day_start(partly_from(datetime.now(UTC))))
             notes["observed only"] = f"what comes before {ours:%Y-%m-%d}: the migration is in state {state}"
         result = bar_store.derive(conn, ours, end) if ours < end else DeriveResult()
-        figures = bar_store.day_figures(conn, "dxy_1m", start, end)
-        closes = bar_store.closes(conn, "1m", start, end) if outcome.single_day(context) else ()
+        figures = bar_reads.day_figures(conn, "dxy_1m", start, end)
+        closes = bar_reads.closes(conn, "1m", start, end) if outcome.single_day(context) else ()
     changed = {
         "inserted": result.inserted,
         "updated": result.updated,

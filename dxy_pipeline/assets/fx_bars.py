@@ -6,7 +6,7 @@ from datetime import datetime
 import dagster as dg
 import psycopg
 
-from dxy_pipeline import bar_store, live_state
+from dxy_pipeline import bar_reads, bar_store, live_state
 from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import FX_1M
 from dxy_pipeline.bar_store import WriteResult
@@ -36,8 +36,8 @@ def fx_1m(context: dg.AssetExecutionContext, market: MarketDatabase, feed: FxFee
         else:
             source = feed.source(clock.clock())
             (written, _), notes = fetch(conn, source, SYMBOLS, start, end, context.log.info, context.log.info), {}
-        figures = bar_store.day_figures(conn, "fx_1m", start, end)
-        malformed = bar_store.malformed_bars(conn, start, end, clock.now())
+        figures = bar_reads.day_figures(conn, "fx_1m", start, end)
+        malformed = bar_reads.malformed_bars(conn, start, end, clock.now())
     changed = {"inserted": written.inserted, "updated": written.updated, "refused": written.rejected}
     stored = {"malformed bars stored": sum(malformed.values()), **{f"malformed: {k}": n for k, n in malformed.items()}}
     outcome.report(context, figures, Timeframe.M1, len(SYMBOLS), changed, {"source": feed.name(), **stored, **notes})

@@ -12,7 +12,8 @@ import dagster as dg
 
 from dxy_pipeline import partitions
 from dxy_pipeline.assets.sparkline import sparkline
-from dxy_pipeline.bar_store import ContractViolation, DayFigures
+from dxy_pipeline.bar_reads import DayFigures
+from dxy_pipeline.bar_store import ContractViolation
 from dxy_pipeline.core import fx_week
 from dxy_pipeline.core.bars import Timeframe
 from dxy_pipeline.errors import DxyError, UserError

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from dxy_pipeline import bar_store, live_state
+from dxy_pipeline import bar_reads, bar_store, live_state
 from dxy_pipeline.assets import outcome
 from dxy_pipeline.assets.tables import rollup_table
 from dxy_pipeline.bar_store import RollUpResult
@@ -38,8 +38,8 @@ def _rollup_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             # Until the cutover the desk's aggregator owns these bars: each minute's run looks, one by hand is refused.
             observe = outcome.is_automatic(context) and state not in OURS
             result = RollUpResult() if observe else bar_store.roll_up(conn, timeframe, start, end, clock.now())
-            figures = bar_store.day_figures(conn, key, start, end)
-            closes = bar_store.closes(conn, timeframe, start, end) if outcome.single_day(context) else ()
+            figures = bar_reads.day_figures(conn, key, start, end)
+            closes = bar_reads.closes(conn, timeframe, start, end) if outcome.single_day(context) else ()
         changed: dict[str, Any] = {
             "inserted": result.inserted, "updated": result.updated, "soft-deleted": result.deleted,
             "revived": result.revived,

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dxy_pipeline import alerts
-from dxy_pipeline.alerts.causes import Cause
+from dxy_pipeline.alerts.case import Cause
 from dxy_pipeline.alerts.delivery import send
 from dxy_pipeline.checks.watch import MONITORING, look
 from dxy_pipeline.checks.watchdog import Watchdog

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dxy_pipeline import bar_store, client
+from dxy_pipeline import bar_reads, bar_store, client
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
 from dxy_pipeline.core.clock import FixedClock
 from dxy_pipeline.core.index import SYMBOLS
@@ -247,12 +247,12 @@ def test_day_figures(conn: psycopg.Connection) -> None:
     bar_store.derive(conn, T0, T0 + 2 * DAY)
     bar_store.roll_up(conn, "5m", T0, T0 + DAY, NOW)
     closes = list(dxy_minutes(conn).values())[:5]
-    first, second = bar_store.day_figures(conn, "dxy_1m", T0, T0 + 2 * DAY)
-    assert first == bar_store.DayFigures(T0.date(), 5, min(closes), max(closes), closes[-1], T0 + 4 * MINUTE, 1)
+    first, second = bar_reads.day_figures(conn, "dxy_1m", T0, T0 + 2 * DAY)
+    assert first == bar_reads.DayFigures(T0.date(), 5, min(closes), max(closes), closes[-1], T0 + 4 * MINUTE, 1)
     assert (second.day, second.rows) == ((T0 + DAY).date(), 2)
-    (fx,) = bar_store.day_figures(conn, "fx_1m", T0, T0 + DAY)
+    (fx,) = bar_reads.day_figures(conn, "fx_1m", T0, T0 + DAY)
     assert (fx.rows, fx.symbols) == (30, 6)
-    (five,) = bar_store.day_figures(conn, "dxy_5m", T0, T0 + DAY)
+    (five,) = bar_reads.day_figures(conn, "dxy_5m", T0, T0 + DAY)
     assert (five.rows, five.high, five.last) == (1, max(closes), closes[-1])
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_reads, bar_store
 from dxy_pipeline.checks import engine
 from dxy_pipeline.checks.config import CHECKS, Severity
 from dxy_pipeline.checks.engine import CheckResult, run_checks
@@ -356,7 +356,7 @@ class TestExternalWriter:
     def test_clean_bars_pass(self, conn: psycopg.Connection) -> None:
         live_hours(conn)
         assert one(conn, "well_formed").passed
-        assert bar_store.malformed_bars(conn, NOW - HOUR, NOW, NOW) == {}
+        assert bar_reads.malformed_bars(conn, NOW - HOUR, NOW, NOW) == {}
 
     def test_each_fault_is_named(self, any_conn: psycopg.Connection) -> None:
         live_hours(any_conn)
@@ -374,7 +374,7 @@ class TestExternalWriter:
             ("eurusd", NOW - MINUTE, "misspelled symbol"),
         }  # fmt: skip
         assert result.severity is Severity.ERROR
-        assert bar_store.malformed_bars(any_conn, NOW - HOUR, NOW + HOUR, NOW) == {
+        assert bar_reads.malformed_bars(any_conn, NOW - HOUR, NOW + HOUR, NOW) == {
             "off the minute": 1, "in the future": 1, "misspelled symbol": 1, "broken price": 1,
         }  # fmt: skip
 

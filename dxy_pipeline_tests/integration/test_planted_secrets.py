@@ -23,7 +23,7 @@ import pytest
 from psycopg import sql
 
 from dxy_pipeline import alerts
-from dxy_pipeline.alerts.causes import Cause
+from dxy_pipeline.alerts.case import Cause
 from dxy_pipeline.cli import main
 from dxy_pipeline.db import schema
 from dxy_pipeline.db.embedded import EmbeddedServer

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_reads, bar_store
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
 from dxy_pipeline.core.index import SYMBOLS
 from dxy_pipeline.db.session import connect, pool
@@ -78,7 +78,7 @@ def test_write_derive_roll_up(pooler: Pooler, any_db: str) -> None:
         assert bar_store.roll_up(conn, "5m", DAY, end, end).inserted == 36
         assert bar_store.roll_up(conn, "1h", DAY, end, end).inserted == 3
         assert bar_store.derive(conn, DAY, end) == bar_store.DeriveResult()  # again: nothing to do
-        assert [f.rows for f in bar_store.day_figures(conn, "dxy_1m", DAY, end)] == [180]
+        assert [f.rows for f in bar_reads.day_figures(conn, "dxy_1m", DAY, end)] == [180]
     with psycopg.connect(any_db) as direct:
         row = direct.execute("select count(*) from data_bars where canonical_symbol = 'DXY'").fetchone()
     assert row == (180,)

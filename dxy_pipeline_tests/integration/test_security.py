@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from dxy_pipeline import bar_store
+from dxy_pipeline import bar_reads, bar_store
 from dxy_pipeline.checks.engine import run_checks
 from dxy_pipeline.core.bars import Bar, Rejected, RejectReason
 from dxy_pipeline.core.index import SYMBOLS
@@ -115,7 +115,7 @@ def test_the_writer_does_its_work_and_no_more(
     assert bar_store.derive(writer, T0, T0 + HOUR).inserted == 5
     for timeframe in ("5m", "1h"):
         bar_store.roll_up(writer, timeframe, T0, T0 + HOUR, NOW)
-    assert len(bar_store.day_figures(writer, "dxy_5m", T0, T0 + HOUR)) == 1
+    assert len(bar_reads.day_figures(writer, "dxy_5m", T0, T0 + HOUR)) == 1
     schema.require_head(writer)
     assert denied(writer, OURS) == OURS
     assert denied(writer, ["TRUNCATE data_bars", *WRITES[4:]]) == ["TRUNCATE data_bars", *WRITES[4:]]
