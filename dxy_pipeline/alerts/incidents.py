@@ -43,8 +43,9 @@ class Policy:
         return cls(**{name: value for name, value in (row[0] if row else {}).items() if name in known})
 
     def store(self, conn: psycopg.Connection) -> None:
-        """Make them the windows of this database, from the next look on."""
-        conn.execute(load("queries/store_setting"), {"key": WINDOWS_KEY, "value": Jsonb(asdict(self))})
+        """Make them the windows of this database, from the next look on; a default is not stored."""
+        changed = {name: value for name, value in asdict(self).items() if value != getattr(Policy, name)}
+        conn.execute(load("queries/store_setting"), {"key": WINDOWS_KEY, "value": Jsonb(changed)})
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,15 @@ def windows(
     other: float | None = typer.Option(None, min=0, help="Minutes that any other cause must last to fire."),
     clear: float | None = typer.Option(None, min=1, help="Minutes that a cause must stay away to be resolved."),
     flaps: int | None = typer.Option(None, min=0, help="Looks at a pending cause that may miss it."),
+    defaults: bool = typer.Option(False, "--defaults", help="Take back what was stored before."),
     as_json: bool = typer.Option(False, "--json", help="Print as JSON."),
 ) -> None:
     """Show the windows of incidents; with an option, store others in the database for every watcher."""
     given = {"live_minutes": live, "other_minutes": other, "clear_minutes": clear, "flaps": flaps}
     changes = {name: value for name, value in given.items() if value is not None}
     with reading("alerts") as conn:
-        policy = replace(alerts.Policy.stored(conn), **changes)
-    if changes:
+        policy = replace(alerts.Policy() if defaults else alerts.Policy.stored(conn), **changes)
+    if changes or defaults:
         url = market_url(Settings.from_env())
         with session.user_errors(), session.connect(url, application_name="alerts", autocommit=True) as conn:
             policy.store(conn)

@@ -26,6 +26,7 @@ from dxy_pipeline.db.embedded import EmbeddedServer
 
 SQL: Final = Path(__file__).parent / "sql"
 END: Final = datetime(2024, 1, 1, tzinfo=UTC)
+TABLES: Final = ("data_bars", "derived_data_bars")
 KEY_INDEX: Final = "data_bars_unique_idx"
 
 
@@ -70,13 +71,24 @@ class Market:
 
     def settle(self) -> None:
         """Do what autovacuum and the checkpointer would have done by now."""
-        self.conn.execute("VACUUM (ANALYZE) public.data_bars, public.derived_data_bars")
-        self.conn.execute("CHECKPOINT")
+        settle(self.conn)
 
     def wal(self) -> int:
         """Return the position of the server's log, in bytes."""
         row = self.conn.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
         return int(row[0]) if row else 0
+
+
+def keep_autovacuum_out(conn: psycopg.Connection[Any]) -> None:
+    """Switch autovacuum off for the two tables of bars: it writes log, too, and works when it likes."""
+    for table in TABLES:
+        conn.execute(sql.SQL("ALTER TABLE public.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))
+
+
+def settle(conn: psycopg.Connection[Any]) -> None:
+    """Do what autovacuum and the checkpointer would have done by now."""
+    conn.execute("VACUUM (ANALYZE) public.data_bars, public.derived_data_bars")
+    conn.execute("CHECKPOINT")
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,7 @@ def market(running: EmbeddedServer, name: str, start: datetime) -> Iterator[Mark
         schema.upgrade(conn)
         bar_store.mark_created_by(conn, "demo")
         _fill(conn, start)
-        for table in ("data_bars", "derived_data_bars"):
-            conn.execute(sql.SQL("ALTER TABLE public.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))
+        keep_autovacuum_out(conn)
         found = Market(running.url(name), conn, start)
         found.settle()
         yield found

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from dxy_pipeline.db import schema
 from dxy_pipeline.db.embedded import EmbeddedServer
 from dxy_pipeline.migration.engine import Migration
 from dxy_pipeline_tests.benchmarks.figures import Figure
+from dxy_pipeline_tests.benchmarks.market import keep_autovacuum_out, settle
 from dxy_pipeline_tests.benchmarks.worker import peak_mb
 
 ROWS = 5_000_000
@@ -64,9 +64,8 @@ def _measure(server: EmbeddedServer, rows: int) -> Iterator[Figure]:
     with psycopg.connect(url, autocommit=True, options="-c TimeZone=UTC") as conn:
         schema.upgrade(conn)
         conn.execute(_LEGACY, {"rows": rows})
-        for table in ("data_bars", "derived_data_bars"):  # autovacuum writes log, too, and works when it likes
-            conn.execute(sql.SQL("ALTER TABLE public.{} SET (autovacuum_enabled = off)").format(sql.Identifier(table)))
-        conn.execute("VACUUM ANALYZE public.derived_data_bars")
+        keep_autovacuum_out(conn)
+        settle(conn)
         plain = _plain(conn)
         with tempfile.TemporaryDirectory() as files:
             migration = Migration(url, files=Path(files), scratch_url=server.url, actor="bench")
@@ -76,8 +75,7 @@ def _measure(server: EmbeddedServer, rows: int) -> Iterator[Figure]:
             before = _wal(conn)
             copy, megabytes = _worker(url, files, "copy")
             first = _wal(conn) - before
-            conn.execute("VACUUM (ANALYZE) public.data_bars, public.derived_data_bars")
-            conn.execute("CHECKPOINT")
+            settle(conn)
             before = _wal(conn)
             migration.backfill(again=True)
             again = _wal(conn) - before

@@ -96,6 +96,8 @@ class TestIncidents:
         changed = CliRunner().invoke(app, ["alerts", "windows", "--flaps", "0", "--json"])
         assert json.loads(changed.output) == {"live_minutes": 9, "other_minutes": 2, "clear_minutes": 2, "flaps": 0}
         assert CliRunner().invoke(app, ["alerts", "windows", "--clear", "0"]).exit_code == 2
+        back = CliRunner().invoke(app, ["alerts", "windows", "--defaults", "--other", "4", "--json"])
+        assert json.loads(back.output) == {"live_minutes": 5, "other_minutes": 4, "clear_minutes": 3, "flaps": 1}
 
     def test_what_goes_away_before_its_window_is_told_to_nobody(self, conn: psycopg.Connection) -> None:
         assert walk(conn, NOW, 4, FEED) == []
