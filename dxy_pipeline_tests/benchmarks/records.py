@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import dagster as dg
 import psycopg
@@ -31,6 +31,18 @@ MB: Final = 1e6
 YEAR_BOUND: Final = 2000.0
 
 Records = dict[str, tuple[int, float]]
+
+
+class Stock(NamedTuple):
+    """What a table holds of a kind: rows, their bytes, and the bytes of the table and its indexes for each of those."""
+
+    rows: int
+    size: float
+    overhead: float = 1.0
+
+
+Stocks = dict[tuple[str, str], Stock]
+"""By kind and table."""
 
 
 def measure() -> Iterator[Figure]:
@@ -69,21 +81,30 @@ def _a_day(up: Up) -> Records:
         runs = "SELECT count(*) FROM runs WHERE pipeline_name = 'live_minute' AND status = 'SUCCESS'"
         wait_for("the first run has caught up", lambda: _first(conn, runs), limit=300)
         time.sleep((30 - datetime.now(UTC).second) % 60)
-        before = _records(conn, up.data_dir)
+        before = _stocks(conn, up.data_dir)
         time.sleep(WINDOW.total_seconds())
-        after = _records(conn, up.data_dir)
-    share = DAY / WINDOW
-    none = (0, 0.0)
-    return {
-        kind: (round((rows - before.get(kind, none)[0]) * share), (size - before.get(kind, none)[1]) * share)
-        for kind, (rows, size) in after.items()
-    }
+        return growth(before, _stocks(conn, up.data_dir), DAY / WINDOW)
 
 
-def _records(conn: psycopg.Connection, data_dir: Path) -> Records:
-    found = {kind: (rows, size) for kind, rows, size in conn.execute(statement("records")).fetchall()}
+def growth(before: Stocks, after: Stocks, times: float) -> Records:
+    """Return what came in between, `times` over, by kind.
+
+    Both are weighed with the later overhead: a table's first pages are mostly empty, and filling them is no growth.
+    """
+    grown: Records = {}
+    for place, now in after.items():
+        was, (rows, size) = before.get(place, Stock(0, 0.0)), grown.get(place[0], (0, 0.0))
+        grown[place[0]] = (
+            rows + round((now.rows - was.rows) * times),
+            size + (now.size - was.size) * now.overhead * times,
+        )
+    return grown
+
+
+def _stocks(conn: psycopg.Connection, data_dir: Path) -> Stocks:
+    found = {(kind, table): Stock(*sizes) for kind, table, *sizes in conn.execute(statement("records")).fetchall()}
     logs = [path.stat().st_blocks * 512 for path in (data_dir / "dagster_home" / "storage").rglob("*.err")]
-    return {**found, "tick logs": (len(logs), float(sum(logs)))}
+    return {**found, ("tick logs", ""): Stock(len(logs), float(sum(logs)))}
 
 
 def _removal(up: Up) -> float:

@@ -1,5 +1,5 @@
--- Rows and bytes of Dagster's storage by what bounds them, and the largest share of each table's bytes that is overhead.
--- A row's bytes carry their share of the table's indexes, page headers and free space.
+-- Rows and bytes of Dagster's storage by table and by what bounds them, and how many bytes of its table, indexes, page
+-- headers and free space included, there are for each byte of its rows.
 WITH rows AS (
     SELECT 'event_logs' AS name, CASE e.run_id WHEN '' THEN 'evaluations' ELSE 'runs' END AS kind,
         pg_column_size(e.*) AS bytes
@@ -18,7 +18,7 @@ WITH rows AS (
 tables AS (
     SELECT r.name, pg_total_relation_size(r.name::regclass)::float8 / sum(r.bytes) AS overhead FROM rows AS r GROUP BY r.name
 )
-SELECT r.kind, count(*) AS rows, sum(r.bytes * t.overhead)::float8 AS bytes
+SELECT r.kind, r.name, count(*) AS rows, sum(r.bytes)::float8 AS bytes, t.overhead
 FROM rows AS r
 JOIN tables AS t USING (name)
-GROUP BY r.kind;
+GROUP BY r.kind, r.name, t.overhead;
