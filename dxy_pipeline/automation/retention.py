@@ -6,10 +6,10 @@ for with its run a partition's materialization would go and the partition read a
 run have no API and are removed by SQL on Dagster's own tables, the newest of each check kept. A purged tick leaves its
 log file behind; those files go here too.
 
-For a year of every-minute operation, measured on dagster-postgres: a live run is 290 KB (128 event rows of 210 KB, 33
-rows of checks of 70 KB). There are up to three days of runs just before the job (1.25 GB), the newest run of each day
-(105 MB) and a month of evaluations (32 checks each ten minutes, 2.2 KB each: 320 MB). Ticks come on top. The stated
-bound is 2 GB; `make bench` measures it on real services.
+For a year of every-minute operation, measured on dagster-postgres: a live run is 280 KB (128 event rows of 210 KB, 33
+rows of checks of 70 KB). There are up to three days of runs just before the job (1.2 GB), the newest run of each day
+(100 MB) and two weeks of evaluations (34 checks each ten minutes, an event and a row of checks of 3.7 KB together:
+270 MB). Ticks come on top. The stated bound is 2 GB; `make bench` measures it on real services.
 """
 
 import time
@@ -41,7 +41,7 @@ class RetentionConfig(dg.Config):
     """How long Dagster's records are kept, and how long the job may take."""
 
     run_hours: float = Field(default=48, description="Hours after which a finished run may go")
-    evaluation_days: float = Field(default=30, description="Days after which an evaluation without a run goes")
+    evaluation_days: float = Field(default=14, description="Days after which an evaluation without a run goes")
     minutes: float = Field(default=20, description="The job stops after this long; the next day's goes on")
 
 

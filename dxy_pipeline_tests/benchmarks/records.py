@@ -6,6 +6,7 @@ of the monitoring. What is kept for how long is `automation.retention` and `rete
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,13 +35,14 @@ Records = dict[str, tuple[int, float]]
 
 
 class Stock(NamedTuple):
-    """What a table holds of a kind: rows, their bytes, and the bytes of the table and its indexes for each of those."""
+    """What a table holds of a kind: rows and their bytes; and the bytes of the whole table on disk."""
 
     rows: int
     size: float
-    overhead: float = 1.0
+    on_disk: float
 
 
+NONE: Final = Stock(0, 0.0, 0.0)
 Stocks = dict[tuple[str, str], Stock]
 """By kind and table."""
 
@@ -87,24 +89,27 @@ def _a_day(up: Up) -> Records:
 
 
 def growth(before: Stocks, after: Stocks, times: float) -> Records:
-    """Return what came in between, `times` over, by kind.
+    """Return what came in between, `times` over, by kind: what each table grew on disk, shared out by bytes of new rows.
 
-    Both are weighed with the later overhead: a table's first pages are mostly empty, and filling them is no growth.
+    A table's size for each byte of its rows is no measure while it is young: its first pages are mostly empty.
     """
-    grown: Records = {}
-    for place, now in after.items():
-        was, (rows, size) = before.get(place, Stock(0, 0.0)), grown.get(place[0], (0, 0.0))
-        grown[place[0]] = (
-            rows + round((now.rows - was.rows) * times),
-            size + (now.size - was.size) * now.overhead * times,
-        )
-    return grown
+    grown: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+    for table in {table for _, table in after}:
+        was, now = ({kind: stock for (kind, t), stock in stocks.items() if t == table} for stocks in (before, after))
+        new = {kind: stock.size - was.get(kind, NONE).size for kind, stock in now.items()}
+        on_disk = max(s.on_disk for s in now.values()) - max((s.on_disk for s in was.values()), default=0.0)
+        for kind, size in new.items():
+            rows, bytes_ = grown[kind]
+            share = size / (sum(new.values()) or 1.0)
+            rows_more = now[kind].rows - was.get(kind, NONE).rows
+            grown[kind] = (rows + round(rows_more * times), bytes_ + on_disk * share * times)
+    return dict(grown)
 
 
 def _stocks(conn: psycopg.Connection, data_dir: Path) -> Stocks:
     found = {(kind, table): Stock(*sizes) for kind, table, *sizes in conn.execute(statement("records")).fetchall()}
-    logs = [path.stat().st_blocks * 512 for path in (data_dir / "dagster_home" / "storage").rglob("*.err")]
-    return {**found, ("tick logs", ""): Stock(len(logs), float(sum(logs)))}
+    files = [path.stat().st_blocks * 512 for path in (data_dir / "dagster_home" / "storage").rglob("*.err")]
+    return {**found, ("tick logs", "files"): Stock(len(files), float(sum(files)), float(sum(files)))}
 
 
 def _removal(up: Up) -> float:

@@ -1,5 +1,5 @@
--- Rows and bytes of Dagster's storage by table and by what bounds them, and how many bytes of its table, indexes, page
--- headers and free space included, there are for each byte of its rows.
+-- Rows of Dagster's storage and their bytes by table and by what bounds them, and the bytes of the whole table on disk:
+-- indexes, out-of-line values, page headers and free space included.
 WITH rows AS (
     SELECT 'event_logs' AS name, CASE e.run_id WHEN '' THEN 'evaluations' ELSE 'runs' END AS kind,
         pg_column_size(e.*) AS bytes
@@ -14,11 +14,7 @@ WITH rows AS (
     UNION ALL
     SELECT 'job_ticks', CASE j.status WHEN 'SKIPPED' THEN 'skipped ticks' ELSE 'ticks' END, pg_column_size(j.*)
     FROM job_ticks AS j
-),
-tables AS (
-    SELECT r.name, pg_total_relation_size(r.name::regclass)::float8 / sum(r.bytes) AS overhead FROM rows AS r GROUP BY r.name
 )
-SELECT r.kind, r.name, count(*) AS rows, sum(r.bytes)::float8 AS bytes, t.overhead
+SELECT r.kind, r.name, count(*) AS rows, sum(r.bytes)::float8 AS bytes, pg_total_relation_size(r.name::regclass)::float8 AS on_disk
 FROM rows AS r
-JOIN tables AS t USING (name)
-GROUP BY r.kind, r.name, t.overhead;
+GROUP BY r.kind, r.name;
