@@ -4,13 +4,15 @@ import csv
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dxy_pipeline.cli.output import emit, note
+from dxy_pipeline.cli.period import period, whole_day
+from dxy_pipeline.core.clock import SystemClock
 from dxy_pipeline.db.embedded import market_url
 from dxy_pipeline.errors import UserError
 from dxy_pipeline.migration.engine import Migration
@@ -66,13 +68,13 @@ def plan(
 
 @app.command()
 def shadow(
-    start: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD (UTC).")],
-    end: Annotated[str, typer.Option("--to", help="Day after the last one.")],
+    start: Annotated[str, typer.Option("--from", help="First day or instant (UTC).")],
+    end: Annotated[str, typer.Option("--to", help="End of the range (UTC), itself not included.")],
     every: Annotated[int, typer.Option(help="Compare again every so many seconds, until Ctrl-C.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Derive and compare with legacy without writing, for as long as wanted; differences as a table."""
-    first, last = (_day(text) for text in (start, end))
+    first, last = period(start, end, SystemClock().now())
 
     def compare() -> bool:
         found = _migration().shadow(first, last)
@@ -139,7 +141,7 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Copy history into data_bars, day by day; goes on where it was cut off."""
-    days = [_day(text).date() for text in day or []] or None
+    days = [whole_day(text) for text in day or []] or None
     _change("backfill", lambda m: m.backfill(days=days, policy=policy, again=again, reason=reason),
             dry_run=dry_run, as_json=as_json)  # fmt: skip
 
@@ -291,13 +293,3 @@ def conflicts(
         writer: Any = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows({**row, "ts_utc": row["ts_utc"].isoformat()} for row in rows)
-
-
-def _day(text: str) -> datetime:
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise UserError(f"not a day: {text!r}", hint="for example 2024-06-10") from None
-    if day > datetime.now(UTC) + timedelta(days=1):
-        raise UserError(f"{text} is in the future", hint="a day up to today")
-    return day

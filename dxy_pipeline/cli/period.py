@@ -1,6 +1,6 @@
 """A range of time as a user gives it: days or instants in UTC, half-open."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from dxy_pipeline.core.bars import EPOCH
 from dxy_pipeline.errors import UserError
@@ -18,6 +18,14 @@ def instant(text: str) -> datetime:
         return ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
     except OverflowError as error:
         raise UserError(f"'{text}' is outside the years 1 to 9999 in UTC", hint="bars begin in 1970") from error
+
+
+def whole_day(text: str) -> date:
+    """Return an ISO day. Raises UserError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"'{text}' is not a day", hint="for example 2024-06-12") from error
 
 
 def period(start: str, end: str, now: datetime) -> tuple[datetime, datetime]:

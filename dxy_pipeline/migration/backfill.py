@@ -19,8 +19,8 @@ def run(
 ) -> dict[str, Any]:
     """Copy the pending days (or `days`; `again`: done ones too). Returns the summed accounting.
 
-    Stops within one batch when paused. Raises UserError when a day has conflicts under the policy 'stop': what could be
-    copied of it is, the conflicting minutes are untouched and listed.
+    Stops within one batch when paused. Raises UserError when a day has conflicts under the policy 'stop', or is none of
+    the migration's: what could be copied is, the conflicting minutes are untouched and listed.
     """
     control = ctx.control()
     if policy not in POLICIES:
@@ -53,6 +53,10 @@ def run(
         )
     if todo:
         ctx.write("audit", lambda: ctx.audit("backfill", {"days": len(todo), "policy": policy, **total}))
+    if unknown := _unlisted(ctx, control.migration_id, days or ()):
+        raise UserError(
+            f"no DXY minute to copy on {', '.join(map(str, unknown))}", hint="`dxy migrate plan --days` lists the days"
+        )
     return {"days": len(todo), **total}
 
 
@@ -82,6 +86,11 @@ def _list_new_days(ctx: Context, migration_id: int) -> None:
         )
 
     ctx.write("units", add)
+
+
+def _unlisted(ctx: Context, migration_id: int, days: Sequence[date]) -> list[date]:
+    rows = ctx.conn.execute("SELECT u.day FROM dxy.migration_unit AS u WHERE u.migration_id = %s", (migration_id,))
+    return sorted(set(days) - {row[0] for row in rows})
 
 
 def _pending(ctx: Context, migration_id: int, days: Sequence[date] | None, *, again: bool) -> list[date]:

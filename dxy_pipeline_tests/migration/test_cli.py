@@ -179,6 +179,8 @@ def test_bad_days_and_policies_are_refused_in_one_line(desk: Any, dxy: Run) -> N
     for args, words in (
         (("shadow", "--from", "yesterday", "--to", "2024-06-12"), "not a day"),
         (("shadow", "--from", "2024-06-10", "--to", f"{datetime.now(UTC).year + 2}-01-01"), "in the future"),
+        (("shadow", "--from", "2024-06-13", "--to", "2024-06-10"), "is not before"),
+        (("backfill", "--day", "2024-06-10T08:00"), "is not a day"),
         (("backfill", "--on-conflict", "coin-toss"), "unknown conflict policy"),
         (("rollback",), "rollback needs the state"),
     ):
