@@ -93,7 +93,10 @@ def run(settings: Settings, tell: Callable[[str], None]) -> Outcome:
         tell(f"loading the ECB reference rates, {len(ecb.history().fixes):,} days since 1999")
         outcome.written["ECB fixes"] = _load_ecb(conn, now)
         tell("deriving DXY for every fix")
-        outcome.written["DXY at the fixes"] = bar_store.derive(conn, ecb.history().fixes[0].ts_utc, _simulated_from())
+        span = (ecb.history().fixes[0].ts_utc, _simulated_from())
+        outcome.written["DXY at the fixes"] = bar_store.derive(conn, *span)
+        for timeframe in bar_store.ROLLUP_TIMEFRAMES:  # a fix alone makes no bar; what it touched is settled
+            bar_store.roll_up(conn, timeframe, *span, now)
         outcome.levels = compare_levels(conn)
         outcome.checks = through_dagster(url, now, tell)
         outcome.rows_written = _rows_written_since(conn, started)

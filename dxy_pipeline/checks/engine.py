@@ -249,7 +249,7 @@ def _violating(look: _Look, config: CheckConfig) -> tuple[int, bool, list[dict[s
 
 def _words(severity: Severity, violations: int, known: AssetFigures, rows: Sequence[dict[str, Any]]) -> str:
     """Begin with severity, day and figures: the UI reads "Failed" for WARN and ERROR alike."""
-    day = f"{known.latest:%Y-%m-%d}" if known.latest else "no bar yet"
+    day = f"{known.latest:%Y-%m-%d}" if known.latest else "no bar in the window"
     if not violations:
         return f"{day}: {known.bars:,} bars, no violation"
     first = ", ".join(f"{k} {_short(v)}" for k, v in rows[0].items() if v is not None)

@@ -67,7 +67,7 @@ def test_an_empty_database_says_what_is_missing(conn: psycopg.Connection) -> Non
         "fx_1m.freshness", "fx_1m.components_present", "fx_1m.staleness", "dxy_1m.freshness", "dxy_1m.recent_bars",
         "dxy_5m.freshness", "dxy_1h.freshness",
     }  # fmt: skip
-    assert found["dxy_1m.freshness"].startswith("ERROR: no bar yet: 1 violation")
+    assert found["dxy_1m.freshness"].startswith("ERROR: no bar in the window: 1 violation")
 
 
 def test_a_reader_sees_all_it_needs(conn: psycopg.Connection) -> None:

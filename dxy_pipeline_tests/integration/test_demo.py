@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from dxy_pipeline import demo
 from dxy_pipeline.checks.config import CHECKS
+from dxy_pipeline.db.embedded import EmbeddedServer
 
 
 def _dxy(*args: str, data_dir: Path, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +43,12 @@ def test_demo_is_healthy_and_a_second_one_writes_nothing(place: Path) -> None:
         assert abs(level["derived"] - level["published"]) <= level["tolerance"], level
     for picture in report["pictures"]:
         assert Path(picture).stat().st_size > 20_000
+
+    server = EmbeddedServer(place / "data dir")
+    server.start()
+    with psycopg.connect(server.url(demo.DATABASE)) as conn:
+        waiting = conn.execute("SELECT count(*) FROM dxy.touched_range").fetchone()
+    assert waiting == (0,), "nothing that the demo changed waits for a roll-up"
 
     second = _dxy("demo", data_dir=place / "data dir")
     assert second.returncode == 0, second.stderr[-2000:]
