@@ -102,7 +102,21 @@ class Migrating(RuleBasedStateMachine):
         place = NEXT[self.state]
         if self.state == "dual_write" and self.backfilled:
             place = "verified"
-        enter(self.db.migration, place)
+        try:
+            enter(self.db.migration, place)
+        except UserError as refusal:
+            if "different prices" not in str(refusal):
+                raise
+            self.let_legacy_win()
+
+    def let_legacy_win(self) -> None:
+        """What was written to data_bars itself before a rollback outlives it; a later legacy write may contradict it."""
+        contradicted = {ts for ts, value in self.own.items() if self.model.get(ts, value) != value}
+        found = {f"{row['ts_utc']:%Y-%m-%d %H:%M:%S}+00" for row in self.db.migration.conflicts()
+                 if row["decision"] == "open"}  # fmt: skip
+        assert found
+        assert found <= contradicted
+        self.db.migration.backfill(policy="legacy-wins")
 
     @precondition(lambda self: self.state != "retired" and not self.backwards)
     @rule()
@@ -267,6 +281,30 @@ def test_any_order_of_events(stage: Stage, examples: int, length: int) -> None:
         phases=[Phase.generate],  # an example takes seconds: shrinking one would take an hour
     )
     run_state_machine_as_test(Migrating, settings=profile)
+
+
+def test_a_direct_write_of_an_earlier_try_that_legacy_contradicts_later_is_a_conflict(stage: Stage) -> None:
+    """Found by the long profile. Legacy wins on the way forward, and the way back brings the direct write again."""
+    Migrating.stage = stage
+    machine, minute = Migrating(), MINUTES[2]
+    try:
+        machine.read()
+        machine.go_forward()
+        machine.upsert_bars(minute, 106)
+        machine.roll_back()
+        machine.upsert_legacy(minute, 100)
+        machine.go_forward()
+        machine.go_forward()
+        with pytest.raises(UserError, match="1 minutes are in both tables with different prices"):
+            machine.db.migration.backfill()
+        machine.go_forward()
+        machine.go_forward()
+        machine.the_tables_agree_once_verified()
+        assert machine.in_bars()[minute] == machine.visible()[minute] == 100
+        machine.roll_back()
+        assert (machine.in_bars()[minute], machine.visible()[minute]) == (106, 100)
+    finally:
+        machine.teardown()
 
 
 def test_the_ways_forward_are_those_of_the_states() -> None:
