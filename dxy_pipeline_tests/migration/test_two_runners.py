@@ -50,7 +50,7 @@ def test_a_second_run_of_one_day_is_a_no_op(stage: Stage) -> None:
 
 
 def test_a_day_that_the_migration_has_not_is_told_after_the_others_are_copied(stage: Stage) -> None:
-    """ "0 days copied" would read as done; a partition of an earlier migration holds up no other."""
+    """Zero days copied would read as done; a partition of an earlier migration holds up no other."""
     with stage.at("P", "dual_write") as db:
         with pytest.raises(UserError, match="no DXY minute to copy on 2001-01-01, 2030-01-01"):
             db.migration.backfill(days=[date(2030, 1, 1), date(2024, 6, 10), date(2001, 1, 1)])
